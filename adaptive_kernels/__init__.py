@@ -1,0 +1,7 @@
+"""Kernels that adapt to data, built on the theory of wide neural networks."""
+
+from ._regression import AdaptiveKernelRegressor, NNGPRegressor
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["AdaptiveKernelRegressor", "NNGPRegressor"]

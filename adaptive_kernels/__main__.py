@@ -1,0 +1,58 @@
+"""Command line: ``python -m adaptive_kernels compare data.csv --target COLUMN``."""
+
+import argparse
+import sys
+
+
+def build_parser():
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m adaptive_kernels",
+        description="scikit-learn-compatible kernels that adapt to data",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser(
+        "compare",
+        help="compare the adaptive kernel with familiar regressors on a CSV file",
+    )
+    command.add_argument(
+        "data", nargs="?", help="CSV file with a header (default: bundled bicycle hire)"
+    )
+    command.add_argument("--target", metavar="COLUMN", help="column to predict")
+    command.add_argument(
+        "--quick", action="store_true", help="at most 300 rows and 3 folds"
+    )
+    command.add_argument(
+        "--output",
+        metavar="PICTURE",
+        default="compare.png",
+        help="picture to write (default: %(default)s)",
+    )
+    command.add_argument(
+        "--folds", metavar="K", type=int, help="folds (default: 5, with --quick 3)"
+    )
+    return parser
+
+
+def main(argv=None):
+    """Run the command line; a mistake of the user ends with exit code 2."""
+    parser = build_parser()
+    options = vars(parser.parse_args(argv))
+    options.pop("command")
+    try:
+        from ._compare import InputError, compare
+    except ModuleNotFoundError as error:
+        missing = str(error.name).partition(".")[0]
+        if missing not in ("matplotlib", "pandas", "rich"):
+            raise
+        parser.exit(
+            2, f'error: {missing} is missing; pip install "adaptive_kernels[demo]"\n'
+        )
+    try:
+        compare(options.pop("data"), **options)
+    except InputError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Cross-validation of every model on the same folds."""
+
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import r2_score, root_mean_squared_error
+from sklearn.model_selection import KFold
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from ._table import encoder
+
+COVERAGE = 0.9
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of all models and one fitted pipeline to draw.
+
+    `scores` has one row for each model and fold. `pipeline` is the last model
+    fitted on the first fold, and `held_out` the row numbers it did not see.
+    """
+
+    scores: pd.DataFrame
+    notes: list[str]
+    pipeline: Pipeline
+    held_out: np.ndarray
+
+
+def evaluate(problem, models, n_folds, on_step):
+    """Fit each model on each fold; call `on_step(model, fold)` before each fit."""
+    folds = list(
+        KFold(n_folds, shuffle=True, random_state=0).split(problem.X, problem.y)
+    )
+    rows, notes = [], []
+    for model in models:
+        events = []
+        for number, (train, test) in enumerate(folds):
+            on_step(model.name, number)
+            fitted, row, warned = fit_and_score(model, problem, train, test)
+            rows.append({"model": model.name, "fold": number, **row})
+            events.append(warned)
+            if number == 0:
+                first = fitted
+        notes += describe(model.name, events)
+    return Evaluation(pd.DataFrame(rows), notes, first, folds[0][1])
+
+
+def fit_and_score(model, problem, train, test):
+    """Return the fitted pipeline, its scores and what was remarkable."""
+    pipeline = make_pipeline(encoder(problem.X), clone(model.estimator))
+    X, y = problem.X, problem.y
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        start = time.perf_counter()
+        pipeline.fit(X.iloc[train], y[train])
+        fitted = time.perf_counter()
+        std = None
+        if model.has_std:
+            mean, std = pipeline.predict(X.iloc[test], return_std=True)
+        else:
+            mean = pipeline.predict(X.iloc[test])
+        end = time.perf_counter()
+    row = score(y[test], mean, std)
+    row |= {"fit_seconds": fitted - start, "predict_seconds": end - fitted}
+    return pipeline, row, remarkable(pipeline[-1], caught)
+
+
+def score(y, mean, std=None):
+    """Return RMSE, R2 and, given a standard deviation, log loss and coverage."""
+    row = {
+        "rmse": root_mean_squared_error(y, mean),
+        "r2": r2_score(y, mean),
+        "log_loss": np.nan,
+        "coverage": np.nan,
+    }
+    if std is not None:
+        inside = np.abs(y - mean) <= norm.ppf((1 + COVERAGE) / 2) * std
+        row["log_loss"] = -norm.logpdf(y, mean, std).mean()
+        row["coverage"] = inside.mean()
+    return row
+
+
+def remarkable(estimator, caught):
+    """Return the events of one fit that a reader of the table should know."""
+    events = set()
+    if getattr(getattr(estimator, "optimizer", None), "stopped", False):
+        events.add("stopped at the time limit")
+    for warning in caught:
+        # An irrelevant feature takes its length scale to the bound: no failure.
+        at_bound = "close to the specified" in str(warning.message)
+        if issubclass(warning.category, ConvergenceWarning) and not at_bound:
+            events.add("did not converge")
+    return events
+
+
+def describe(name, events):
+    """Return one line for each kind of event over the folds."""
+    kinds = sorted(set().union(*events))
+    return [
+        f"{name} {kind} in {sum(kind in fold for fold in events)} of {len(events)} fits"
+        for kind in kinds
+    ]

@@ -1,0 +1,183 @@
+"""From a CSV file to the columns a model can use."""
+
+import difflib
+from dataclasses import dataclass, field
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+MIN_ROWS = 30
+
+
+class InputError(ValueError):
+    """Something the user can put right; the message says how."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A table of inputs, its numeric target and what was done to them."""
+
+    X: pd.DataFrame
+    y: np.ndarray
+    target: str
+    name: str
+    notes: list[str] = field(default_factory=list)
+
+
+def load_problem(path, target, max_rows):
+    """Read a CSV file, or the bundled data if `path` is None."""
+    if path is None:
+        source = files("adaptive_kernels") / "data" / "bikeshare.csv"
+        with as_file(source) as bundled:
+            return prepare(
+                read_csv(bundled), target or "log_bikers", "bikeshare.csv", max_rows
+            )
+    return prepare(read_csv(path), target, Path(path).name, max_rows)
+
+
+def read_csv(path):
+    """Read a table with pandas; every failure becomes an `InputError`."""
+    if not Path(path).is_file():
+        raise InputError(f"no such file: {path}")
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"cannot read {path} as comma-separated values ({reason}); "
+            "save it as UTF-8 text with one header line"
+        ) from error
+    if frame.shape[1] < 2:
+        raise InputError(
+            f"{path} has one column only; give a target and at least one input, "
+            "separated by commas"
+        )
+    return frame
+
+
+def prepare(frame, target, name, max_rows):
+    """Check the target, drop what cannot be used and say so in the notes."""
+    check_target_name(frame, target)
+    notes = []
+    y = numeric_target(frame[target])
+    X = frame.drop(columns=target)
+    if not y.notna().all():
+        notes.append(f"dropped {y.isna().sum()} rows without a value of {target}")
+        X, y = X[y.notna()], y.dropna()
+    check_rows(y, target)
+    X = usable_columns(X, notes)
+    if len(y) > max_rows:
+        notes.append(f"used {max_rows} of {len(y)} rows, drawn at random (seed 0)")
+        y = y.sample(max_rows, random_state=0).sort_index()
+        X = X.loc[y.index]
+    return Problem(X, y.to_numpy(float), target, name, notes)
+
+
+def check_target_name(frame, target):
+    """Raise with the closest column names if `target` is not one of them."""
+    columns = [str(column) for column in frame.columns]
+    if target in columns:
+        return
+    listed = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
+    if target is None:
+        raise InputError(
+            f"say which column to predict with --target; columns: {listed}"
+        )
+    lower = {column.lower(): column for column in columns}
+    close = difflib.get_close_matches(target.lower(), lower, n=3)
+    advice = (
+        "did you mean " + " or ".join(lower[match] for match in close) + "?"
+        if close
+        else f"columns: {listed}"
+    )
+    raise InputError(f"no column named {target!r}; {advice}")
+
+
+def numeric_target(column):
+    """Return the target as floats, infinite values as missing."""
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        raise InputError(
+            f"the target {column.name!r} is not numeric (it holds "
+            f"{str(column.dropna().iloc[0])!r}); choose a column of numbers"
+            if column.notna().any()
+            else f"the target {column.name!r} is empty; choose another column"
+        )
+    return column.astype(float).replace([np.inf, -np.inf], np.nan)
+
+
+def check_rows(y, target):
+    """Raise if there are too few rows or nothing to predict."""
+    if len(y) < MIN_ROWS:
+        raise InputError(
+            f"{len(y)} rows have a value of {target!r}; at least {MIN_ROWS} are needed"
+        )
+    if y.nunique() == 1:
+        raise InputError(
+            f"the target {target!r} is {y.iloc[0]:g} in every row; choose a column "
+            "that varies"
+        )
+
+
+def usable_columns(X, notes):
+    """Return numbers as floats and all else as text, without identifiers."""
+    empty = [c for c in X if X[c].isna().all()]
+    identifiers = [c for c in X if c not in empty and is_identifier(X[c])]
+    if empty:
+        notes.append(f"dropped empty columns: {', '.join(empty)}")
+    if identifiers:
+        notes.append(
+            f"dropped columns that name each row: {', '.join(map(str, identifiers))}"
+        )
+    X = X.drop(columns=empty + identifiers)
+    if X.shape[1] == 0:
+        raise InputError("no input column is left; add columns that describe the rows")
+    numeric = X.select_dtypes("number").astype(float)
+    text = X.select_dtypes(exclude="number").map(str, na_action="ignore")
+    numeric = numeric.replace([np.inf, -np.inf], np.nan)
+    return pd.concat([numeric, text.astype(object)], axis=1)[list(X.columns)]
+
+
+def is_identifier(column):
+    """Whether every row has its own text, or a number that a program wrote."""
+    text = not pd.api.types.is_numeric_dtype(column)
+    return column.is_unique and (text or str(column.name).startswith("Unnamed:"))
+
+
+def encoder(X):
+    """Return a transformer that imputes, scales numbers and one-hot encodes text."""
+    numeric = list(X.select_dtypes("number"))
+    categories = OneHotEncoder(
+        handle_unknown="infrequent_if_exist",
+        max_categories=20,
+        drop="if_binary",
+        sparse_output=False,
+        feature_name_combiner=category_name,
+    )
+    return ColumnTransformer(
+        [
+            (
+                "numbers",
+                make_pipeline(SimpleImputer(strategy="median"), StandardScaler()),
+                numeric,
+            ),
+            (
+                "categories",
+                make_pipeline(
+                    SimpleImputer(strategy="constant", fill_value="missing"), categories
+                ),
+                [column for column in X if column not in numeric],
+            ),
+        ],
+        verbose_feature_names_out=False,
+    )
+
+
+def category_name(column, category):
+    """Name the indicator of a category."""
+    return f"{column} = {category}"

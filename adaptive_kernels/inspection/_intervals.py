@@ -1,0 +1,120 @@
+"""Prediction intervals against observations."""
+
+from statistics import NormalDist
+
+import numpy as np
+
+from ._style import COLORS, GREY, check_axes, clear_frame
+
+
+class PredictionIntervalDisplay:
+    """Predictions with their intervals against the observed values.
+
+    Build it with :meth:`from_estimator`, preferably with held-out data.
+
+    Parameters
+    ----------
+    y_true, y_pred, y_std : array-like of shape (n_samples,)
+        Observed values, predicted means and predicted standard deviations of new
+        observations, in the units of y.
+    level : float, default=0.9
+        Probability of the normal prediction interval.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The diagonal on which prediction equals observation.
+    errorbar_ : dict of str to matplotlib ErrorbarContainer
+        The points whose interval holds the observation, ``"inside"``, and the
+        others, ``"outside"``.
+    coverage_ : float
+        Fraction of observations inside their interval.
+    ax_ : matplotlib Axes
+        Axes of the picture.
+    figure_ : matplotlib Figure
+        Figure that holds the axes.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.inspection import PredictionIntervalDisplay
+    >>> display = PredictionIntervalDisplay(
+    ...     y_true=[1.0, 2.0, 3.0], y_pred=[1.1, 1.9, 4.0], y_std=[0.1, 0.2, 0.3]
+    ... ).plot()
+    >>> round(display.coverage_, 3)
+    0.667
+    """
+
+    def __init__(self, *, y_true, y_pred, y_std, level=0.9):
+        self.y_true = y_true
+        self.y_pred = y_pred
+        self.y_std = y_std
+        self.level = level
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y, *, level=0.9, ax=None):
+        """Predict `X` and plot the intervals against `y`.
+
+        Parameters
+        ----------
+        estimator : regressor whose `predict` knows `return_std`
+            A fitted regressor, or a pipeline that ends in one.
+        X : array-like of shape (n_samples, n_features)
+            Inputs.
+        y : array-like of shape (n_samples,)
+            Observed values.
+        level : float, default=0.9
+            Probability of the normal prediction interval.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure by default.
+
+        Returns
+        -------
+        display : PredictionIntervalDisplay
+            The drawn display.
+        """
+        mean, std = estimator.predict(X, return_std=True)
+        return cls(y_true=y, y_pred=mean, y_std=std, level=level).plot(ax)
+
+    def plot(self, ax=None):
+        """Draw the points, their intervals and the diagonal.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure by default.
+
+        Returns
+        -------
+        display : PredictionIntervalDisplay
+            The display itself.
+        """
+        ax = check_axes(ax, "PredictionIntervalDisplay.plot")
+        self.ax_, self.figure_ = ax, ax.figure
+        observed, mean = np.asarray(self.y_true, float), np.asarray(self.y_pred, float)
+        half = NormalDist().inv_cdf((1 + self.level) / 2) * np.asarray(self.y_std)
+        inside = np.abs(observed - mean) <= half
+        self.coverage_ = float(inside.mean())
+        ends = [observed.min(), observed.max()]
+        self.line_ = ax.plot(ends, ends, color=GREY, linewidth=1, zorder=1)[0]
+        self.errorbar_ = {
+            name: ax.errorbar(
+                observed[rows],
+                mean[rows],
+                yerr=half[rows],
+                color=color,
+                ecolor=(color, 0.3),
+                linestyle="none",
+                linewidth=1,
+                marker=marker,
+                markersize=4,
+                label=f"{name} the {self.level:.0%} interval ({rows.mean():.0%})",
+            )
+            for name, rows, color, marker in (
+                ("inside", inside, COLORS[0], "o"),
+                ("outside", ~inside, COLORS[1], "D"),
+            )
+        }
+        clear_frame(ax, "both")
+        ax.set(xlabel="observed", ylabel="predicted")
+        ax.legend(frameon=False, fontsize="small", loc="upper left")
+        return self

@@ -1,0 +1,42 @@
+"""What all displays share: axes, colours and the estimator inside a pipeline."""
+
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+# Okabe and Ito's colours, told apart with every common colour blindness.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+LINESTYLES = ("-", "--", ":")
+GREY = "#666666"
+
+
+def check_axes(ax, caller):
+    if ax is not None:
+        return ax
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            f"{caller} needs matplotlib. Install it with "
+            '`pip install "adaptive_kernels[demo]"`.'
+        ) from error
+    return plt.subplots(layout="constrained")[1]
+
+
+def clear_frame(ax, grid_axis):
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(GREY)
+    ax.tick_params(color=GREY, length=3)
+    ax.grid(axis=grid_axis, color="#e6e6e6", linewidth=0.8)
+    ax.set_axisbelow(True)
+
+
+def final_estimator(estimator, attribute):
+    """The last step of a pipeline, or the estimator itself, with `attribute`."""
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    check_is_fitted(last)
+    if not hasattr(last, attribute):
+        raise TypeError(
+            f"{type(last).__name__} has no `{attribute}` to show; pass a fitted "
+            "adaptive kernel estimator or a pipeline that ends in one."
+        )
+    return last

@@ -1,0 +1,196 @@
+"""Score along the path of widths."""
+
+import numpy as np
+
+from ._style import COLORS, LINESTYLES, check_axes, clear_frame, final_estimator
+
+
+def _kernel_name(kernel):
+    """A short label for an entry of `param_kernel`."""
+    if isinstance(kernel, str):
+        return kernel
+    activation = getattr(kernel, "activation", None)
+    if activation is None:
+        return "default" if kernel is None else str(kernel)
+    name = getattr(activation, "__name__", str(activation))
+    depth = getattr(kernel, "depth", 1)
+    return name if depth == 1 else f"{name}, depth {depth}"
+
+
+def _width_rows(results):
+    """Yield kernel, covariance type, width, mean and standard error."""
+    n_splits = sum(k.startswith("split") and k.endswith("_score") for k in results)
+    errors = np.asarray(results["std_test_score"], float) / np.sqrt(n_splits)
+    columns = ("param_kernel", "param_covariance_type", "param_width")
+    candidates = zip(*(np.ma.getdata(results[c]) for c in columns), strict=True)
+    scores = np.asarray(results["mean_test_score"], float)
+    for (kernel, kind, width), score, error in zip(
+        candidates, scores, errors, strict=True
+    ):
+        if np.isfinite(score):
+            yield _kernel_name(kernel), str(kind), float(width), score, error
+
+
+def _best_of_each_width(rows):
+    best = {}
+    for width, score, error in rows:
+        if width not in best or score > best[width][1]:
+            best[width] = (width, score, error)
+    return np.array([best[width] for width in sorted(best)])
+
+
+def _width_paths(results):
+    """One array of (width, score, error) for each kernel and covariance type.
+
+    Every covariance type of a kernel ends in the same NNGP at infinite width.
+    """
+    finite, infinite = {}, {}
+    for kernel, kind, *row in _width_rows(results):
+        if np.isinf(row[0]):
+            infinite.setdefault(kernel, []).append(row)
+        else:
+            finite.setdefault((kernel, kind), []).append(row)
+    for kernel in infinite.keys() - {name for name, _ in finite}:
+        finite[kernel, "NNGP"] = []
+    return {
+        (kernel, kind): _best_of_each_width(rows + infinite.get(kernel, []))
+        for (kernel, kind), rows in finite.items()
+    }
+
+
+class WidthPathDisplay:
+    """Cross-validated score of adaptive kernels along the path of widths.
+
+    Build it with :meth:`from_estimator`. The right end of each line, at infinite
+    width, is the fixed kernel of the neural-network Gaussian process (NNGP);
+    learning of the input metric grows to the left.
+
+    Parameters
+    ----------
+    paths : dict of (str, str) to ndarray of shape (n_widths, 3)
+        For each kernel and covariance type the widths in ascending order, the mean
+        scores over folds and their standard errors. Of several scalings at one
+        width the best is kept.
+    score_name : str, default="predictive log density"
+        Label of the vertical axis.
+
+    Attributes
+    ----------
+    errorbar_ : list of matplotlib ErrorbarContainer
+        One for each path.
+    best_ : matplotlib Line2D
+        The ring around the best score.
+    ax_ : matplotlib Axes
+        Axes of the picture.
+    figure_ : matplotlib Figure
+        Figure that holds the axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adaptive_kernels.inspection import WidthPathDisplay
+    >>> path = np.array([[1, -0.9, 0.1], [10, -0.6, 0.1], [np.inf, -0.8, 0.1]])
+    >>> display = WidthPathDisplay(paths={("erf", "diag"): path}).plot()
+    >>> display.ax_.get_xlabel()
+    'width (∞ is the NNGP)'
+    """
+
+    def __init__(self, *, paths, score_name="predictive log density"):
+        self.paths = paths
+        self.score_name = score_name
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None):
+        """Plot the search of a fitted `AdaptiveKernelRegressorCV`.
+
+        Parameters
+        ----------
+        estimator : estimator with `cv_results_`
+            A fitted search over widths, or a pipeline that ends in one.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure by default.
+
+        Returns
+        -------
+        display : WidthPathDisplay
+            The drawn display.
+        """
+        search = final_estimator(estimator, "cv_results_")
+        scoring = getattr(search, "scoring", None)
+        name = scoring if isinstance(scoring, str) else "score"
+        if scoring is None:
+            name = "predictive log density"
+        return cls(paths=_width_paths(search.cv_results_), score_name=name).plot(ax)
+
+    def plot(self, ax=None):
+        """Draw the paths with error bars of one standard error over folds.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure by default.
+
+        Returns
+        -------
+        display : WidthPathDisplay
+            The display itself.
+        """
+        ax = check_axes(ax, "WidthPathDisplay.plot")
+        self.ax_, self.figure_ = ax, ax.figure
+        widths = np.unique(np.concatenate([path[:, 0] for path in self.paths.values()]))
+        finite = widths[np.isfinite(widths)]
+        at_infinity = 10 * finite[-1] if finite.size else 1.0
+        self.errorbar_ = self._draw_paths(at_infinity)
+        self.best_ = self._ring_best(at_infinity)
+        self._label_widths(finite, at_infinity if np.isinf(widths[-1]) else None)
+        clear_frame(ax, "y")
+        ax.set(xlabel="width (∞ is the NNGP)", ylabel=self.score_name)
+        ax.legend(frameon=False, fontsize="small")
+        return self
+
+    def _draw_paths(self, at_infinity):
+        kernels = list(dict.fromkeys(kernel for kernel, _ in self.paths))
+        kinds = list(dict.fromkeys(kind for _, kind in self.paths))
+        drawn = []
+        for (kernel, kind), path in self.paths.items():
+            widths, scores, errors = path.T
+            drawn.append(
+                self.ax_.errorbar(
+                    np.where(np.isinf(widths), at_infinity, widths),
+                    scores,
+                    yerr=errors,
+                    color=COLORS[kernels.index(kernel) % len(COLORS)],
+                    linestyle=LINESTYLES[kinds.index(kind) % len(LINESTYLES)],
+                    linewidth=1.5,
+                    elinewidth=0.8,
+                    marker="o",
+                    markersize=3.5,
+                    label=f"{kernel}, {kind}",
+                )
+            )
+        return drawn
+
+    def _ring_best(self, at_infinity):
+        points = np.concatenate(list(self.paths.values()))
+        width, score, _ = points[np.argmax(points[:, 1])]
+        return self.ax_.plot(
+            at_infinity if np.isinf(width) else width,
+            score,
+            marker="o",
+            markersize=10,
+            markerfacecolor="none",
+            markeredgecolor="black",
+            linestyle="none",
+            label="best",
+        )[0]
+
+    def _label_widths(self, finite, at_infinity):
+        ticks = list(finite)
+        if len(ticks) > 7:
+            ticks = [w for w in ticks if np.isclose(np.log10(w) % 1, 0)] or ticks[::2]
+        labels = [f"{width:g}" for width in ticks]
+        if at_infinity is not None:
+            ticks, labels = [*ticks, at_infinity], [*labels, "∞"]
+        self.ax_.set_xscale("log")
+        self.ax_.set_xticks(ticks, labels)
+        self.ax_.minorticks_off()

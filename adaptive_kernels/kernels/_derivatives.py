@@ -1,0 +1,178 @@
+"""Derivatives of the layer recursion: vector-Jacobian products and forward mode."""
+
+from dataclasses import dataclass
+
+from .._array import block_size, namespace, set_diagonal
+from ._recursion import slices_of, variances
+
+
+@dataclass
+class Cotangents:
+    """Gradient of sum_ij A_ij K_ij with respect to what the kernel is made of.
+
+    hx : array (n, d + 1)
+        H X~, with H the cotangent of the first-layer kernel and X~ = [1, X]: its first
+        column sums to the derivative by the first layer's bias variance, and
+        X' (H X) is the derivative by the input-weight covariance.
+    bias, log_weight : float
+        Derivatives by the bias variance and log weight variance of the later layers.
+    """
+
+    hx: object
+    bias: float
+    log_weight: float
+
+    @property
+    def bias_variance(self):
+        """Derivative by the bias variance, all layers."""
+        return float(namespace(self.hx).sum(self.hx[:, 0])) + self.bias
+
+    def covariance(self, X, *, diagonal=False):
+        """Derivative by Sigma in K_1 = bias_variance + X Sigma X': (d, d) or (d,)."""
+        if diagonal:
+            return namespace(X).sum(X * self.hx[:, 1:], axis=0)
+        return X.T @ self.hx[:, 1:]
+
+
+class _Reverse:
+    """Reverse sweep of the layer recursion, accumulated over blocks of pairs."""
+
+    def __init__(self, F, raw, network, v):
+        self.network, self.F, self.raw, self.v = network, F, raw, v
+        self.q = [0 * self.v.q[0] for _ in range(network.depth)]
+        self.hx = 0 * raw
+        self.bias = self.log_weight = 0.0
+
+    def block(self, i, j, a):
+        """Add the pairs of rows i and columns j with kernel cotangent a."""
+        xp, network = namespace(a), self.network
+        q1, q2 = self.v.take(i, 0), self.v.take(j, 1)
+        ks, ts, ds = self._tape(self.F[i, :] @ self.F[j, :].T, q1, q2)
+        mirrored = 1.0 if i == j else 2.0
+        sbar = tbar = a
+        for layer in reversed(range(network.depth)):
+            arguments = ks[layer], q1[layer], q2[layer], network.gain(layer)
+            d, s1, s2 = self.v.duals[layer].first_partials(*arguments)
+            kbar, g1, g2 = sbar * d, sbar * s1, sbar * s2
+            if network.tangent:
+                dbar = tbar * ts[layer]
+                dd, d1, d2 = self.v.duals[layer].second_partials(*arguments)
+                kbar += dbar * dd
+                g1 += dbar * d1
+                g2 += dbar * d2
+                tbar = tbar * d
+            self.q[layer][i] += mirrored * xp.sum(g1, axis=1)
+            self.q[layer][j] += mirrored * xp.sum(g2, axis=0)
+            sbar = kbar + tbar if network.tangent else kbar
+            if layer > 0:
+                weight = xp.sum(sbar * (ks[layer] - network.bias_variance))
+                if network.tangent:
+                    weight += xp.sum(tbar * ds[layer - 1] * ts[layer - 1])
+                self._later_layers(mirrored * xp.sum(sbar), mirrored * weight)
+        self.hx[i, :] += sbar @ self.raw[j, :]
+        if i != j:
+            self.hx[j, :] += sbar.T @ self.raw[i, :]
+
+    def _later_layers(self, bias, log_weight):
+        self.bias += float(bias)
+        self.log_weight += float(log_weight)
+
+    def _tape(self, k, q1, q2):
+        """Kernels, tangent kernels and slopes that enter each layer."""
+        network, ks, ts, ds = self.network, [k], [k], []
+        for layer in range(network.depth - 1):
+            s, d = self.v.duals[layer].dual(
+                ks[-1], q1[layer], q2[layer], network.gain(layer), network.tangent
+            )
+            ks.append(s + network.bias_variance)
+            if network.tangent:
+                ds.append(d)
+                ts.append(ks[-1] + d * ts[-1])
+        return ks, ts, ds
+
+    def diagonal(self, a):
+        """Add the diagonal with kernel cotangent a, and close the recursion."""
+        xp, network, v = namespace(a), self.network, self.v
+        sbar = tbar = a
+        for layer in reversed(range(network.depth)):
+            _, s1, d, d1 = v.slopes[layer]
+            self.q[layer] += sbar * s1
+            if network.tangent:
+                self.q[layer] += tbar * v.t[layer] * d1
+                tbar = tbar * d
+            sbar = self.q[layer] + tbar if network.tangent else self.q[layer]
+            if layer > 0:
+                weight = xp.sum(sbar * (v.q[layer] - network.bias_variance))
+                if network.tangent:
+                    below = v.slopes[layer - 1][2] * v.t[layer - 1]
+                    weight += xp.sum(tbar * below)
+                self._later_layers(xp.sum(sbar), weight)
+        self.hx += sbar[:, None] * self.raw
+        return Cotangents(self.hx, self.bias, self.log_weight)
+
+
+def vector_jacobian(X, F, network, v, cotangent, diagonal):
+    """Gradient of sum_ij A_ij K_ij by its first-layer kernel and variances.
+
+    Parameters
+    ----------
+    X : array (n, d)
+        Inputs, before the metric.
+    F : array (n, d + 1)
+        `features` of X.
+    network : Network
+    v : Variances
+        `variances` of F.
+    cotangent : callable
+        Takes two slices, rows and columns with rows not before columns, and returns
+        that block of the symmetric A, whose diagonal entries are ignored.
+    diagonal : array (n,)
+        Diagonal of A.
+
+    Returns
+    -------
+    Cotangents
+        In O(n^2 d) operations and a block of memory.
+    """
+    xp = namespace(X)
+    raw = xp.concat([xp.ones_like(X[:, :1]), X], axis=1)
+    reverse = _Reverse(F, raw, network, v)
+    slices = slices_of(X.shape[0], block_size(xp))
+    for a, i in enumerate(slices):
+        for j in slices[: a + 1]:
+            block = cotangent(i, j)
+            if i == j:
+                block = set_diagonal(block, 0 * diagonal[i])
+            reverse.block(i, j, block)
+    return reverse.diagonal(diagonal)
+
+
+def parameter_derivative(F, network, *, weight):
+    """Derivative of the kernel matrix by log weight or log bias variance.
+
+    Forward mode in full n x n matrices: what scikit-learn's `eval_gradient` asks for.
+    """
+    v, bias = variances(F, network), network.bias_variance
+    k = F @ F.T
+    q, pairs_t, diagonal_t = v.q[0], k, v.t[0]
+    dk, dq = (k - bias, q - bias) if weight else (0 * k + bias, 0 * q + bias)
+    dt, dtq = dk, dq
+    for layer, dual in enumerate(v.duals):
+        last = layer == network.depth - 1
+        arguments = k, q[:, None], q[None, :], network.gain(layer)
+        gain, shift = float(weight and not last), 0.0 if last else bias
+        dshift = 0.0 if weight else shift
+        s, d = dual.dual(*arguments)
+        _, s1, s2 = dual.first_partials(*arguments)
+        sq, sq1, slope_q, slope_q1 = v.slopes[layer]
+        ds = d * dk + s1 * dq[:, None] + s2 * dq[None, :] + gain * s + dshift
+        dsq = sq1 * dq + gain * sq + dshift
+        if network.tangent:
+            dd, d1, d2 = dual.second_partials(*arguments)
+            slope = dd * dk + d1 * dq[:, None] + d2 * dq[None, :] + gain * d
+            dt = ds + slope * pairs_t + d * dt
+            dtq = dsq + (slope_q1 * dq + gain * slope_q) * diagonal_t + slope_q * dtq
+        k, q, dk, dq = s + shift, sq + shift, ds, dsq
+        if network.tangent:
+            pairs_t, diagonal_t = k + d * pairs_t, q + slope_q * diagonal_t
+    return set_diagonal(dt, dtq) if network.tangent else set_diagonal(dk, dq)

@@ -1,0 +1,210 @@
+"""Dual of any activation: expansion of phi in Hermite polynomials.
+
+With phi(sqrt(q) z) = sum_k a_k(q) h_k(z) in orthonormal Hermite polynomials and
+rho = k / sqrt(q1 q2),
+
+    S = sum_k a_k(q1) a_k(q2) rho^k.
+
+The coefficients are smooth in log q; they are computed at Chebyshev points and
+interpolated, so that a matrix costs one power series per entry. On the diagonal, where
+kinks make the series slow, S and D come from one-dimensional quadrature instead.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.polynomial import chebyshev, legendre
+
+from .._array import asarray_like, namespace, to_numpy
+from ._activations import Activation
+
+DEGREE = 60
+CHEBYSHEV_POINTS = 48
+REACH = 12.0
+MAX_KINKS = 64
+_PANEL_ORDER = 16
+
+
+@dataclass(frozen=True)
+class HermiteActivation(Activation):
+    """Any vectorised function of a real variable as an activation.
+
+    Parameters
+    ----------
+    function : callable
+        Maps an array to an array of the same shape, elementwise.
+    """
+
+    function: object
+    name = "hermite"
+
+    def __call__(self, z):
+        return self.function(z)
+
+    def for_variances(self, *variances):
+        positive = [to_numpy(v)[to_numpy(v) > 0] for v in variances]
+        positive = np.concatenate([v.ravel() for v in positive])
+        low, high = (positive.min(), positive.max()) if positive.size else (1.0, 1.0)
+        return HermiteDual(self.function, low * 0.999, high * 1.001)
+
+
+class HermiteDual(Activation):
+    """The dual of a function for pre-activation variances between two bounds."""
+
+    def __init__(self, function, low, high):
+        self.low, self.high = np.log(low), np.log(high)
+        grid = chebyshev.chebpts1(CHEBYSHEV_POINTS)
+        q = np.exp(self.low + (grid + 1) * (self.high - self.low) / 2)
+        kinks = find_kinks(function, REACH * np.sqrt(high))
+        rows = [_coefficients(function, v, kinks) for v in q]
+        fit = chebyshev.chebvander(grid, CHEBYSHEV_POINTS - 1)
+        self.coefficients = np.linalg.solve(fit, np.stack([r[0] for r in rows]))
+        moments = np.log(np.maximum(np.stack([r[1] for r in rows]), 1e-300))
+        self.moments = np.linalg.solve(fit, moments)
+
+    def _interpolate(self, table, q, derivative=False):
+        """Values, or d/dq, of the tabulated functions at q: shape q.shape + (p,)."""
+        flat = np.clip(np.log(np.maximum(q.ravel(), 1e-300)), self.low, self.high)
+        slope = 2 / (self.high - self.low)
+        x = (flat - self.low) * slope - 1
+        if derivative:
+            table = chebyshev.chebder(table) * slope
+        values = chebyshev.chebvander(x, len(table) - 1) @ table
+        if derivative:
+            values /= np.maximum(q.reshape(-1, 1), 1e-300)
+        return values.reshape(*q.shape, -1)
+
+    def _series(self, k, q1, q2, tables, order=0):
+        """Sum over degrees of table1 * table2 * d^order/d rho^order rho^degree."""
+        one, two = (asarray_like(t, k) for t in tables)
+        rho = _correlation(k, q1, q2)
+        total = 0 * rho
+        for degree in range(DEGREE, order - 1, -1):
+            factor = np.prod(np.arange(degree - order + 1, degree + 1))
+            total *= rho
+            total += (float(factor) * one[..., degree]) * two[..., degree]
+        return total
+
+    def _tables(self, q1, q2):
+        q1, q2 = to_numpy(q1), to_numpy(q2)
+        return (
+            self._interpolate(self.coefficients, q1),
+            self._interpolate(self.coefficients, q2),
+            self._interpolate(self.coefficients, q1, derivative=True),
+            self._interpolate(self.coefficients, q2, derivative=True),
+        )
+
+    def dual(self, k, q1, q2, gain=1.0, derivative=True):
+        a1, a2, _, _ = self._tables(q1, q2)
+        s = gain * self._series(k, q1, q2, (a1, a2))
+        if not derivative:
+            return s, None
+        return s, gain * self._series(k, q1, q2, (a1, a2), 1) * _scale(q1, q2)
+
+    def first_partials(self, k, q1, q2, gain=1.0):
+        a1, a2, b1, b2 = self._tables(q1, q2)
+        scale = _scale(q1, q2)
+        d = gain * self._series(k, q1, q2, (a1, a2), 1) * scale
+        s1 = gain * self._series(k, q1, q2, (b1, a2)) - d * k / (2 * _safe(q1))
+        s2 = gain * self._series(k, q1, q2, (a1, b2)) - d * k / (2 * _safe(q2))
+        return d, s1, s2
+
+    def second_partials(self, k, q1, q2, gain=1.0):
+        a1, a2, b1, b2 = self._tables(q1, q2)
+        scale, rho = _scale(q1, q2), _correlation(k, q1, q2)
+        d = gain * self._series(k, q1, q2, (a1, a2), 1) * scale
+        bend = gain * self._series(k, q1, q2, (a1, a2), 2) * scale
+        d1 = gain * self._series(k, q1, q2, (b1, a2), 1) * scale
+        d2 = gain * self._series(k, q1, q2, (a1, b2), 1) * scale
+        turn = d + bend * rho
+        return bend * scale, d1 - turn / (2 * _safe(q1)), d2 - turn / (2 * _safe(q2))
+
+    def diagonal(self, q, gain=1.0):
+        host = to_numpy(q)
+        values = np.exp(self._interpolate(self.moments, host))
+        values = values * (host > 0)[..., None]
+        slopes = values * self._interpolate(self.moments, host, derivative=True)
+        s, d = (gain * asarray_like(values[..., i], q) for i in (0, 1))
+        s1, d1 = (gain * asarray_like(slopes[..., i], q) for i in (0, 1))
+        return s, s1, d, d1
+
+
+def _safe(q):
+    return namespace(q).where(q > 0, q, q + 1)
+
+
+def _scale(q1, q2):
+    xp = namespace(q1)
+    return 1 / xp.sqrt(_safe(q1)) / xp.sqrt(_safe(q2))
+
+
+def _correlation(k, q1, q2):
+    return namespace(k).clip(k * _scale(q1, q2), -1.0, 1.0)
+
+
+def _coefficients(function, q, kinks):
+    """Hermite coefficients of phi(sqrt(q) z); E phi^2 and E phi'^2."""
+    root = np.sqrt(q)
+    inside = kinks[np.abs(kinks) < REACH * root] / root
+    edges = np.union1d(np.linspace(-REACH, REACH, 49), inside)
+    x, w = legendre.leggauss(_PANEL_ORDER)
+    half, middle = np.diff(edges)[:, None] / 2, (edges[1:] + edges[:-1])[:, None] / 2
+    z, weight = middle + half * x, half * w
+    weight = weight * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
+    phi = _evaluate(function, root * z)
+    slope = phi @ _differentiation(x).T / (half * root)
+    polynomials = _hermite_values(z.ravel())
+    a = polynomials @ (weight * phi).ravel()
+    return a, np.array([np.sum(weight * phi**2), np.sum(weight * slope**2)])
+
+
+def _hermite_values(z):
+    """Orthonormal probabilists' Hermite polynomials up to DEGREE: (degrees, points)."""
+    h = np.empty((DEGREE + 1, len(z)))
+    h[0], h[1] = 1.0, z
+    for k in range(1, DEGREE):
+        h[k + 1] = (z * h[k] - np.sqrt(k) * h[k - 1]) / np.sqrt(k + 1)
+    return h
+
+
+def _differentiation(x):
+    """Matrix that differentiates the polynomial through values at the nodes x."""
+    vander = legendre.legvander(x, len(x) - 1)
+    slopes = np.stack(
+        [legendre.legval(x, legendre.legder(row)) for row in np.eye(len(x))], axis=1
+    )
+    return slopes @ np.linalg.inv(vander)
+
+
+def _evaluate(function, points):
+    values = np.asarray(function(points), dtype=float)
+    if values.shape != points.shape or not np.all(np.isfinite(values)):
+        raise ValueError(
+            "activation must be a vectorised function that returns finite values of "
+            f"its argument's shape; got shape {values.shape} for {points.shape}."
+        )
+    return values
+
+
+def find_kinks(function, reach):
+    """Points in (-reach, reach) where the function is not smooth, by bisection."""
+    x, _ = legendre.leggauss(_PANEL_ORDER)
+    to_modes = np.linalg.inv(legendre.legvander(x, _PANEL_ORDER - 1))
+    left = np.linspace(-reach, reach, 33)[:-1]
+    width = left[1] - left[0]
+    scale = np.max(np.abs(_evaluate(function, left))) + 1e-300
+    while left.size and width > 1e-13 * reach:
+        points = left[:, None] + width * (x + 1) / 2
+        modes = np.abs(_evaluate(function, points) @ to_modes.T)
+        rough = modes[:, -4:].max(axis=1) > 1e-11 * scale
+        left = left[rough]
+        if len(left) > MAX_KINKS * 16:
+            raise ValueError(
+                "activation is too rough for the Hermite route: it needs a function "
+                f"that is smooth but for at most {MAX_KINKS} kinks."
+            )
+        if width < 1e-9 * reach:
+            break
+        width /= 2
+        left = np.concatenate([left, left + width])
+    return np.unique(np.round(np.append(left, 0.0), 12))

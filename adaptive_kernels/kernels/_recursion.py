@@ -1,0 +1,163 @@
+"""Layer recursion of wide networks: kernel matrices, block by block.
+
+For inputs f (rows of `features`, which carry bias and weight variance) and L hidden
+layers, with S and D the dual activation and its derivative,
+
+    K_1 = f f',    K_{l+1} = bias_variance + weight_variance S(K_l),
+    T_1 = K_1,     T_{l+1} = K_{l+1} + weight_variance D(K_l) * T_l,
+
+    NNGP = readout_variance S(K_L),    NTK = NNGP + readout_variance D(K_L) * T_L.
+
+Variances (the diagonal) follow their own one-dimensional recursion: they feed every
+pair of their row and column, and overwrite the diagonal, where angles are
+ill-conditioned. Work goes block by block, and a symmetric pair of blocks is done once.
+"""
+
+from dataclasses import dataclass
+
+from .._array import block_size, empty, namespace, set_diagonal
+from ._activations import Activation
+
+
+@dataclass(frozen=True)
+class Network:
+    """Architecture and variances of a wide network.
+
+    `tangent` selects the NTK, otherwise the kernel is the NNGP.
+    """
+
+    activation: Activation
+    depth: int = 1
+    weight_variance: float = 1.0
+    bias_variance: float = 0.1
+    readout_variance: float = 1.0
+    tangent: bool = False
+
+    def gain(self, layer):
+        return (
+            self.readout_variance if layer == self.depth - 1 else self.weight_variance
+        )
+
+
+@dataclass(frozen=True)
+class Variances:
+    """Diagonal recursion of some rows: what each layer's pairs need to know.
+
+    q : pre-activation variances of each layer, (n,) each
+    t : tangent variances of each layer
+    slopes : (S, dS/dq, D, dD/dq) of each layer
+    duals : the activation of each layer, prepared for these rows
+    """
+
+    q: list
+    t: list
+    slopes: list
+    duals: list
+
+    @property
+    def nngp(self):
+        return self.slopes[-1][0]
+
+    @property
+    def ntk(self):
+        s, _, d, _ = self.slopes[-1]
+        return s + d * self.t[-1]
+
+    def take(self, rows, axis):
+        index = (rows, None) if axis == 0 else (None, rows)
+        return [q[index] for q in self.q]
+
+
+def features(X, network, root=None):
+    """Rows f with f f' = bias_variance + (weight_variance / d) X M X', M = root root'.
+
+    `root` is None for the identity, (d,) for a diagonal M, or (d, d).
+    """
+    xp = namespace(X)
+    if root is not None:
+        X = X * root if root.ndim == 1 else X @ root
+    X = X * (network.weight_variance / X.shape[1]) ** 0.5
+    bias = xp.zeros_like(X[:, :1]) + network.bias_variance**0.5
+    return xp.concat([bias, X], axis=1)
+
+
+def variances(F, network):
+    """Run the diagonal recursion on the rows of F."""
+    q = [namespace(F).sum(F * F, axis=1)]
+    t, slopes, duals = [q[0]], [], []
+    for layer in range(network.depth):
+        duals.append(network.activation.for_variances(q[-1]))
+        slopes.append(duals[-1].diagonal(q[-1], network.gain(layer)))
+        if layer < network.depth - 1:
+            s, _, d, _ = slopes[-1]
+            q.append(network.bias_variance + s)
+            t.append(q[-1] + d * t[-1])
+    return Variances(q, t, slopes, duals)
+
+
+def slices_of(n, size):
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def _pair_block(k, q1, q2, network, duals):
+    """NNGP and NTK (None unless `tangent`) of pairs with first-layer kernel k."""
+    t = k if network.tangent else None
+    for layer, dual in enumerate(duals):
+        s, d = dual.dual(
+            k, q1[layer], q2[layer], network.gain(layer), derivative=network.tangent
+        )
+        if layer < network.depth - 1:
+            s += network.bias_variance
+        if network.tangent:
+            d *= t
+            d += s
+            t = d
+        k = s
+    return k, t
+
+
+def cross_blocks(F, G, network, *, rows=None):
+    """Yield (rows, columns, NNGP, NTK) for the pairs of rows of F and G."""
+    v, w = variances(F, network), variances(G, network)
+    duals = [network.activation.for_variances(*q) for q in zip(v.q, w.q, strict=True)]
+    size = block_size(namespace(F))
+    for i in slices_of(F.shape[0], rows or size):
+        q1 = v.take(i, 0)
+        for j in slices_of(G.shape[0], size):
+            pairs = F[i, :] @ G[j, :].T
+            yield i, j, *_pair_block(pairs, q1, w.take(j, 1), network, duals)
+
+
+def cross_matrices(F, G, network):
+    """NNGP and NTK (None unless `tangent`) between the rows of F and of G."""
+    shape = (F.shape[0], G.shape[0])
+    nngp = empty(F, shape)
+    ntk = empty(F, shape) if network.tangent else None
+    for i, j, s, t in cross_blocks(F, G, network):
+        nngp[i, j] = s
+        if network.tangent:
+            ntk[i, j] = t
+    return nngp, ntk
+
+
+def symmetric_matrices(F, network, v=None, *, lower=False):
+    """NNGP and NTK (None unless `tangent`) among the rows of F.
+
+    `v` are the variances of F where they are at hand. With `lower` the blocks above
+    the diagonal ones are left unset.
+    """
+    v = variances(F, network) if v is None else v
+    slices = slices_of(F.shape[0], block_size(namespace(F)))
+    shape = (F.shape[0], F.shape[0])
+    matrices = [empty(F, shape)] + [empty(F, shape)] * network.tangent
+    for a, i in enumerate(slices):
+        q1 = v.take(i, 0)
+        for j in slices[: a + 1]:
+            pairs = F[i, :] @ F[j, :].T
+            blocks = _pair_block(pairs, q1, v.take(j, 1), network, v.duals)
+            for matrix, block in zip(matrices, blocks, strict=False):
+                matrix[i, j] = block
+                if i != j and not lower:
+                    matrix[j, i] = block.T
+    nngp = set_diagonal(matrices[0], v.nngp)
+    return nngp, set_diagonal(matrices[1], v.ntk) if network.tangent else None

@@ -1,0 +1,233 @@
+"""Gaussian-variational adaptive kernel: regularised evidence of the weight covariance.
+
+The hidden weights of a network of `width` N are given a Gaussian distribution
+N(0, Sigma), Sigma = (weight_variance / d) M, whose kernel K(Sigma) maximises
+
+    log evidence(K(Sigma) + noise) - N KL(N(0, Sigma) || N(0, Sigma_0)),
+
+with Sigma_0 = (weight_variance / d) I, so that KL = (tr M - log det M - d) / 2.
+Infinite width is the NNGP. The stationarity condition is the self-consistent equation of
+multi-scale adaptive theory (arXiv:2502.03210) in its Gaussian approximation.
+"""
+
+from dataclasses import dataclass, replace
+from math import isinf, log, pi
+
+import numpy as np
+
+from .._array import asarray_like, namespace, to_numpy
+from .._linalg import evidence_cotangent, factorize
+from ..kernels._derivatives import vector_jacobian
+from ..kernels._recursion import Network, features, symmetric_matrices, variances
+
+VARIANCES = ("readout_variance", "weight_variance", "bias_variance")
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """A point in the space that evidence is maximised over.
+
+    network : Network, with the three variances
+    alpha : float, noise variance
+    root : None (M = I), array (d,) with M = diag(root^2), or lower (d, d), M = R R'
+    """
+
+    network: Network
+    alpha: float
+    root: object = None
+
+    def metric(self):
+        """M, the weight covariance relative to its prior: None, (d,) or (d, d)."""
+        if self.root is None:
+            return None
+        return self.root**2 if self.root.ndim == 1 else self.root @ self.root.T
+
+    def with_covariance(self, covariance_type, d):
+        """The same point with `root` in the shape of a covariance type."""
+        root = self.root
+        if covariance_type is None:
+            root = None
+        elif covariance_type == "diag" and (root is None or root.ndim == 2):
+            root = np.ones(d) if root is None else np.sqrt(np.sum(root**2, axis=1))
+        elif covariance_type == "full" and (root is None or root.ndim == 1):
+            root = np.diag(np.ones(d) if root is None else root)
+        return replace(self, root=root)
+
+
+def combine_roots(outer, inner):
+    """Root of the metric R_o R_i R_i' R_o' from two roots, each None, (d,) or (d, d)."""
+    if outer is None or inner is None:
+        return inner if outer is None else outer
+    if outer.ndim == 1:
+        return outer * inner if inner.ndim == 1 else outer[:, None] * inner
+    return outer * inner if inner.ndim == 1 else outer @ inner
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training rows of an evidence: X (n, d), Y (n, C), weights (n,) or None."""
+
+    X: object
+    Y: object
+    weights: object = None
+
+    def observations(self):
+        """Number of observations: weights summed, times outputs."""
+        rows = self.Y.shape[0]
+        if self.weights is not None:
+            rows = float(namespace(self.weights).sum(self.weights))
+        return rows * self.Y.shape[1]
+
+    def noise(self, alpha):
+        return alpha if self.weights is None else alpha / self.weights
+
+    def take(self, rows):
+        """The given rows, an integer array."""
+        xp = namespace(self.X)
+        weights = None if self.weights is None else xp.take(self.weights, rows)
+        return Data(xp.take(self.X, rows, axis=0), xp.take(self.Y, rows, axis=0), weights)
+
+    def weight_term(self, alpha):
+        """What weights add to the evidence beyond noise alpha / w, and d/d log alpha.
+
+        A row of weight w counts like w repeated rows with noise alpha each.
+        """
+        if self.weights is None:
+            return 0.0, 0.0
+        xp, outputs = namespace(self.weights), self.Y.shape[1]
+        excess = float(xp.sum(self.weights)) - self.weights.shape[0]
+        logs = float(xp.sum(xp.log(self.weights)))
+        value = -0.5 * outputs * (excess * log(2 * pi * alpha) + logs)
+        return value, -0.5 * outputs * excess
+
+
+def kernel_factor(data, point):
+    """Features, variances, and factored kernel matrix plus noise of the rows."""
+    root = None if point.root is None else asarray_like(point.root, data.X)
+    F = features(data.X, point.network, root)
+    v = variances(F, point.network)
+    K = symmetric_matrices(F, point.network, v, lower=True)[point.network.tangent]
+    return F, v, factorize(K, data.Y, data.noise(point.alpha))
+
+
+def log_evidence(data, point):
+    """Log marginal likelihood of the training targets, all outputs summed."""
+    return kernel_factor(data, point)[2].log_evidence + data.weight_term(point.alpha)[0]
+
+
+class RegularizedEvidence:
+    """The objective above as a function of a vector, with its gradient.
+
+    Parameters
+    ----------
+    data : Data
+    width : float
+        Number of hidden units; infinite drops the covariance from the vector.
+    covariance_type : {"diag", "full"} or None
+    free : sequence of str
+        Which of "readout_variance", "weight_variance", "bias_variance" and "alpha"
+        are in the vector, as logarithms; zero variances never are.
+    template : Hyperparameters
+        Supplies what is not in the vector.
+    """
+
+    def __init__(self, data, template, *, width, covariance_type, free):
+        self.data, self.template, self.width = data, template, width
+        self.covariance_type = None if isinf(width) else covariance_type
+        self.d = data.X.shape[1]
+        self.free = [
+            name
+            for name in (*VARIANCES, "alpha")
+            if name in free and _value(template, name) > 0
+        ]
+        self._lower = np.tril_indices(self.d)
+        self.n_evaluations = 0
+
+    def pack(self, point):
+        """The vector of a point."""
+        point = point.with_covariance(self.covariance_type, self.d)
+        scalars = np.log([_value(point, name) for name in self.free])
+        if self.covariance_type is None:
+            return scalars
+        if self.covariance_type == "diag":
+            return np.concatenate([scalars, 2 * np.log(point.root)])
+        factor = point.root.copy()
+        np.fill_diagonal(factor, np.log(np.diag(factor)))
+        return np.concatenate([scalars, factor[self._lower]])
+
+    def unpack(self, vector):
+        """The point of a vector."""
+        split = len(self.free)
+        values = dict(zip(self.free, np.exp(vector[:split]).tolist(), strict=True))
+        alpha = values.pop("alpha", self.template.alpha)
+        network = replace(self.template.network, **values)
+        if self.covariance_type is None:
+            return Hyperparameters(network, alpha)
+        if self.covariance_type == "diag":
+            return Hyperparameters(network, alpha, np.exp(vector[split:] / 2))
+        root = np.zeros((self.d, self.d))
+        root[self._lower] = vector[split:]
+        np.fill_diagonal(root, np.exp(np.diag(root)))
+        return Hyperparameters(network, alpha, root)
+
+    def __call__(self, vector):
+        """Objective and gradient: one Cholesky, one inverse, O(n^2 d) besides."""
+        self.n_evaluations += 1
+        point, data = self.unpack(vector), self.data
+        F, v, factored = kernel_factor(data, point)
+        extra, extra_slope = data.weight_term(point.alpha)
+        value = factored.log_evidence + extra
+        fit = float(namespace(F).sum(data.Y * factored.dual))
+        block, diagonal = evidence_cotangent(factored)
+        cotangents = vector_jacobian(data.X, F, point.network, v, block, diagonal)
+
+        noise = float(namespace(F).sum(diagonal * data.noise(point.alpha)))
+        n, outputs = data.Y.shape
+        covariance = self._covariance_gradient(cotangents, point)
+        slopes = {
+            # tr A (K + noise) = n C - tr Y'U spares a pass over K.
+            "readout_variance": n * outputs - fit - noise,
+            "weight_variance": covariance[0] + cotangents.log_weight,
+            "bias_variance": point.network.bias_variance * cotangents.bias_variance,
+            "alpha": noise,
+        }
+        scalars = np.array([-0.5 * slopes[name] for name in self.free])
+        if "alpha" in self.free:
+            scalars[self.free.index("alpha")] += extra_slope
+        if self.covariance_type is None:
+            return value, scalars
+        divergence, slope = self._divergence(point.root)
+        gradient = self._to_vector(-0.5 * covariance[1] - self.width * slope, point)
+        return value - self.width * divergence, np.concatenate([scalars, gradient])
+
+    def _covariance_gradient(self, cotangents, point):
+        """d/d log weight_variance of the first layer, and d/d root."""
+        root, scale = point.root, point.network.weight_variance / self.d
+        full = self.covariance_type == "full"
+        slope = cotangents.covariance(self.data.X, diagonal=not full)
+        slope = scale * to_numpy(slope)
+        if root is None:
+            return float(np.sum(slope)), None
+        gradient = 2 * slope * root if root.ndim == 1 else 2 * slope @ root
+        return 0.5 * float(np.sum(gradient * root)), gradient
+
+    @staticmethod
+    def _divergence(root):
+        """KL divergence from the prior per hidden unit, and d/d root."""
+        if root.ndim == 1:
+            return 0.5 * float(np.sum(root**2 - 2 * np.log(root) - 1)), root - 1 / root
+        pivots = np.diag(root)
+        value = 0.5 * float(np.sum(root**2) - np.sum(2 * np.log(pivots) + 1))
+        return value, root - np.diag(1 / pivots)
+
+    def _to_vector(self, gradient, point):
+        """Chain d/d root to the vector, whose (pivot) entries are logarithms."""
+        if self.covariance_type == "diag":
+            return gradient * point.root / 2
+        pivots = np.diag(point.root)
+        np.fill_diagonal(gradient, np.diag(gradient) * pivots)
+        return gradient[self._lower]
+
+
+def _value(point, name):
+    return point.alpha if name == "alpha" else getattr(point.network, name)
