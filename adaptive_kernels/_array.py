@@ -34,6 +34,8 @@ def block_size(xp):
 
 def asarray_like(value, like):
     """`value` as an array of the library, device and type of `like`."""
+    if type(value) is type(like) is np.ndarray:
+        return value.astype(like.dtype, copy=False)
     xp = namespace(like)
     if not compat.is_array_api_obj(value):
         value = np.asarray(value)
@@ -107,9 +109,8 @@ def cholesky(matrix):
         if info:
             raise LinAlgError("matrix is not positive definite")
         return factor.T
-    full = xp.tril(matrix) + xp.tril(matrix, k=-1).T
     try:
-        factor = xp.linalg.cholesky(full)
+        factor = xp.linalg.cholesky(mirror_lower(matrix))
     except Exception as error:
         if "inAlg" not in type(error).__name__:
             raise
@@ -165,6 +166,20 @@ def empty(like, shape):
     """An uninitialised array with the library, device and type of `like`."""
     xp = namespace(like)
     return xp.empty(shape, dtype=like.dtype, device=compat.device(like))
+
+
+@cache
+def _strictly_lower(n):
+    return np.tri(n, k=-1)
+
+
+def mirror_lower(matrix):
+    """The symmetric matrix with the lower triangle of `matrix`; a copy."""
+    xp = namespace(matrix)
+    if is_numpy(xp):
+        lower = matrix * _strictly_lower(matrix.shape[0])
+        return set_diagonal(lower + lower.T, diagonal(matrix))
+    return xp.tril(matrix) + xp.tril(matrix, k=-1).T
 
 
 def in_place(name, x):

@@ -16,6 +16,7 @@ from ._array import (
     cholesky,
     diagonal,
     inverse_from_cholesky,
+    mirror_lower,
     namespace,
 )
 
@@ -86,9 +87,9 @@ def evidence_cotangent(factored):
     def block(rows, columns):
         part = inverse[rows, columns]
         if rows == columns:
-            xp = namespace(part)
-            part = xp.tril(part) + xp.tril(part, k=-1).T
-        return outputs * part - dual[rows, :] @ dual[columns, :].T
+            part = mirror_lower(part)
+        part = outputs * part if outputs > 1 else part
+        return part - dual[rows, :] @ dual[columns, :].T
 
     squares = namespace(dual).sum(dual * dual, axis=1)
     return block, outputs * diagonal(inverse) - squares

@@ -8,6 +8,7 @@ sees all rows.
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 
 import numpy as np
@@ -17,17 +18,17 @@ from sklearn.exceptions import ConvergenceWarning
 from ._array import LinAlgError, index_like, namespace
 from .kernels._recursion import features, variances
 from .theory.variational import (
-    VARIANCES,
-    Data,
     Hyperparameters,
     RegularizedEvidence,
 )
 
 SUBSAMPLE = 400
 EXPLORE = 20
+# Evidence per observation by which a later start must win.
+CLOSE = 0.01
 START_NOISES = (0.05, 0.005)
 START_BIAS = 0.1
-NOISE_BOUNDS = (1e-6, 1e2)
+NOISE_BOUNDS = (1e-5, 1e2)
 METRIC_BOUNDS = (1e-9, 1e7)
 _FAILED = 1e3
 
@@ -36,7 +37,8 @@ _FAILED = 1e3
 class Solution:
     """Where a climb ended: the point, its objective, and how it stopped.
 
-    residual : float, largest gradient entry of the objective per observation
+    residual : float, largest gradient entry of the objective over sqrt(observations),
+        which is how much the gradient fluctuates from sample to sample
     """
 
     point: Hyperparameters
@@ -53,14 +55,14 @@ class Search:
     template : Hyperparameters, supplies what stays fixed
     bounds : dict, name -> pair relative to its natural unit; absent names are fixed
     max_iter : int, iterations of the last climb
-    tol : float, largest gradient entry per observation at convergence
+    tol : float, largest gradient entry at convergence, over sqrt(observations)
     starts : tuple of Hyperparameters, tried besides the natural ones
     """
 
     template: Hyperparameters
     bounds: dict
     max_iter: int = 200
-    tol: float = 1e-4
+    tol: float = 2.5e-3
     starts: tuple = ()
 
 
@@ -175,13 +177,13 @@ def climb(data, search, point, *, width, covariance_type, max_iter=None):
         options={
             "maxiter": search.max_iter if max_iter is None else max_iter,
             "maxcor": 20,
-            "ftol": 1e-2 * search.tol,
-            "gtol": search.tol,
+            "ftol": 1e-2 * search.tol / size**0.5,
+            "gtol": search.tol / size**0.5,
         },
     )
     inside = (result.x > box[:, 0]) | (result.jac < 0)
     inside &= (result.x < box[:, 1]) | (result.jac > 0)
-    residual = float(np.max(np.abs(result.jac) * inside))
+    residual = float(np.max(np.abs(result.jac) * inside)) * size**0.5
     return Solution(
         problem.unpack(result.x),
         -float(result.fun) * size,
@@ -191,15 +193,30 @@ def climb(data, search, point, *, width, covariance_type, max_iter=None):
     )
 
 
-def best_climb(data, search, starts, *, width, covariance_type):
-    """Explore every start for a few iterations, then follow the best to the end."""
-    kind = {"width": width, "covariance_type": covariance_type}
+def explore(data, search, starts, **kind):
+    """Climb a little from every start, on a subsample; the index of the best, and it.
+
+    An earlier start is preferred unless a later one is clearly better.
+    """
     sample = _subsample(data)
     trials = [climb(sample, search, s, max_iter=EXPLORE, **kind) for s in starts]
-    best = max(trials, key=lambda trial: trial.value)
-    if sample is not data:
-        best = climb(sample, search, best.point, **kind)
-    elif best.converged and best.n_iter < EXPLORE:
+    best = max(trial.value for trial in trials)
+    close = best - CLOSE * data.observations()
+    winner = next(i for i, trial in enumerate(trials) if trial.value >= close)
+    return winner, trials[winner]
+
+
+def best_climb(data, search, starts, **kind):
+    """Explore the starts, follow the best to the end of the subsample, then of all."""
+    sample = _subsample(data)
+    if len(starts) == 1:
+        best = climb(sample, search, starts[0], **kind)
+    else:
+        _, best = explore(data, search, starts, **kind)
+        if sample is not data and best.n_iter == EXPLORE:
+            best = climb(sample, search, best.point, **kind)
+    finished = best.n_iter < EXPLORE or len(starts) == 1
+    if sample is data and finished:
         return best
     last = climb(data, search, best.point, **kind)
     return replace(last, n_iter=last.n_iter + best.n_iter)
@@ -215,34 +232,51 @@ def _subsample(data):
 
 def tune_isotropic(data, search):
     """Variances and noise by evidence, without adaptation: the NNGP."""
-    kind = {"width": inf, "covariance_type": None}
-    return best_climb(data, search, _starts(data, search), **kind)
+    starts = [make(data, search) for make in _starts(search)]
+    return best_climb(data, search, starts, width=inf, covariance_type=None)
 
 
-def tune_covariance(data, search, *, width, covariance_type):
-    """Variances, noise and weight covariance together, at the given width."""
-    starts = _starts(data, search)
-    if search.bounds:
-        starts = [tune_isotropic(_subsample(data), search).point, *starts]
-    kind = {"width": width, "covariance_type": covariance_type}
-    return best_climb(data, search, starts, **kind)
+def tune_covariance(data, search, *, only=None, **kind):
+    """Variances, noise and weight covariance together, at the given width.
+
+    `only` restricts the starts to the one that `winning_start` gave.
+    """
+    makers = _covariance_starts(search)
+    makers = makers if only is None else [makers[only]]
+    return best_climb(data, search, [make(data, search) for make in makers], **kind)
 
 
-def _starts(data, search):
+def winning_start(data, search, **kind):
+    """Index of the start that explores best: a choice of one among few, not a fit."""
+    starts = [make(data, search) for make in _covariance_starts(search)]
+    return explore(data, search, starts, **kind)[0]
+
+
+def _covariance_starts(search):
+    return _starts(search) + [_isotropic_optimum] * bool(search.bounds)
+
+
+def _isotropic_optimum(data, search):
+    return tune_isotropic(_subsample(data), search).point
+
+
+def _starts(search):
+    """Functions of data and search that make the starting points, in fixed order."""
     if not search.bounds:
-        return [search.template]
-    natural = [natural_start(data, search, noise) for noise in START_NOISES]
-    return [*natural, *search.starts]
+        return [lambda data, search: search.template]
+    natural = [partial(natural_start, noise=noise) for noise in START_NOISES]
+    given = [lambda data, search, point=point: point for point in search.starts]
+    return [*natural, *given]
 
 
 def warn_unless_converged(solution, search):
     """Warn with the residual and what to do about it."""
     if not solution.converged:
         warnings.warn(
-            f"The evidence search stopped after {solution.n_iter} iterations with a "
-            f"gradient of {solution.residual:.1e} per observation (tol="
-            f"{search.tol:.0e}). Raise max_iter or tol, or raise width: a small "
-            "width with a full covariance has many nearly flat directions.",
+            f"The evidence search stopped after {solution.n_iter} iterations at a "
+            f"gradient of {solution.residual:.1e} sqrt(n_samples), above tol="
+            f"{search.tol:.1e}. Raise max_iter or tol, or raise width: a small width "
+            "with a full covariance has many nearly flat directions.",
             ConvergenceWarning,
             stacklevel=3,
         )

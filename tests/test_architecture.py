@@ -15,7 +15,16 @@ FLOORS = (
     {"_array"},
     {"kernels", "_linalg"},
     {"theory", "sampling", "_tuning"},
-    {"_regression", "_search", "_classification", "_features", "metrics", "datasets"},
+    {
+        "_base",
+        "_regression",
+        "_race",
+        "_search",
+        "_classification",
+        "_features",
+        "metrics",
+        "datasets",
+    },
     {"inspection"},
     {"_compare", "__main__", PACKAGE},
 )

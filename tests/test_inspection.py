@@ -25,6 +25,7 @@ from adaptive_kernels.inspection import (
     _intervals,
     _width_path,
 )
+from adaptive_kernels.kernels import NNGP
 
 
 class Kernel:
@@ -75,7 +76,11 @@ def ax():
 def test_width_paths_hold_means_and_standard_errors(ax):
     display = WidthPathDisplay.from_estimator(FittedSearch(CANDIDATES), ax=ax)
     paths = display.paths
-    assert set(paths) == {("erf", "diag"), ("erf", "full"), ("relu, depth 2", "NNGP")}
+    assert list(paths) == [
+        ("erf", "diag"),
+        ("erf", "full"),
+        ("relu, depth 2", "diag"),
+    ]
     assert_allclose(
         paths["erf", "diag"],
         [
@@ -84,9 +89,17 @@ def test_width_paths_hold_means_and_standard_errors(ax):
             [np.inf, -1.0, 0.1 / np.sqrt(2)],
         ],
     )
-    assert_allclose(paths["erf", "full"][:, 0], [10, np.inf])
-    assert_allclose(paths["erf", "full"][-1], paths["erf", "diag"][-1])
-    assert_allclose(paths["relu, depth 2", "NNGP"], [[np.inf, -0.75, 0.05 / 2**0.5]])
+    assert_allclose(paths["erf", "full"][:, :2], [[10, -0.85]])
+    assert_allclose(paths["relu, depth 2", "diag"][:, :2], [[np.inf, -0.75]])
+
+
+def test_kernels_that_differ_otherwise_have_full_names(ax):
+    candidates = [
+        (NNGP("erf", bias_variance=bias), "diag", 1.0, 1.0, [-bias, -bias])
+        for bias in (0.1, 0.2)
+    ]
+    paths = WidthPathDisplay.from_estimator(FittedSearch(candidates), ax=ax).paths
+    assert len(paths) == 2
 
 
 def test_width_path_draws_infinity_at_the_right_end(ax):

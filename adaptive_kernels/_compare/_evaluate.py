@@ -91,6 +91,8 @@ def remarkable(estimator, caught):
     events = set()
     if getattr(getattr(estimator, "optimizer", None), "stopped", False):
         events.add("stopped at the time limit")
+    if hasattr(estimator, "best_params_"):
+        events.add(choice(**estimator.best_params_))
     for warning in caught:
         # An irrelevant feature takes its length scale to the bound: no failure.
         at_bound = "close to the specified" in str(warning.message)
@@ -99,10 +101,18 @@ def remarkable(estimator, caught):
     return events
 
 
+def choice(kernel, covariance_type, width, scaling):
+    """Return what a search has chosen, in words."""
+    name = getattr(kernel, "activation", kernel)
+    return f"chose {name}, {covariance_type}, width {width:g}, scaling {scaling:g}"
+
+
 def describe(name, events):
-    """Return one line for each kind of event over the folds."""
+    """Return a line about the events over the folds, or no line."""
     kinds = sorted(set().union(*events))
-    return [
-        f"{name} {kind} in {sum(kind in fold for fold in events)} of {len(events)} fits"
-        for kind in kinds
+    counts = [sum(kind in fold for fold in events) for kind in kinds]
+    parts = [
+        f"{kind} in {count} of {len(events)} fits"
+        for kind, count in zip(kinds, counts, strict=True)
     ]
+    return [f"{name} {'; '.join(parts)}"] if parts else []

@@ -111,17 +111,18 @@ def kernel_ridge():
     return TransformedTargetRegressor(search, transformer=StandardScaler())
 
 
-def all_models(gp_seconds):
+def all_models(gp_seconds, search_folds):
     """Return the models in the order of the table."""
     isotropic, ard = (
         cls(optimizer=TimeLimitedLBFGS(gp_seconds), normalize_y=True)
         for cls in (IsotropicGP, ArdGP)
     )
+    search = AdaptiveKernelRegressorCV(scalings=(1.0, 10.0), cv=search_folds)
     return [
         Model("Ridge", RidgeCV(alphas=np.logspace(-3, 3, 13)), has_std=False),
         Model("RBF kernel ridge", kernel_ridge(), has_std=False),
         Model(GP_BASELINES[0], isotropic),
         Model(GP_BASELINES[1], ard),
         Model("NNGPRegressor", NNGPRegressor()),
-        Model(ADAPTIVE, AdaptiveKernelRegressorCV(scalings=(1.0, 10.0))),
+        Model(ADAPTIVE, search),
     ]

@@ -14,7 +14,7 @@ from ._report import results_table, save_picture, verdict
 from ._table import InputError, encoder, load_problem
 
 MAX_ROWS, QUICK_ROWS = 1000, 300
-GP_SECONDS, QUICK_GP_SECONDS = 30.0, 5.0
+EFFORT, QUICK_EFFORT = (30.0, 5), (5.0, 3)
 ARD_BYTES = 4e9
 
 
@@ -42,7 +42,7 @@ def compare(data, *, target, output, folds, quick):
     check_output(output)
     problem = load_problem(data, target, QUICK_ROWS if quick else MAX_ROWS)
     folds = check_folds(folds or (3 if quick else 5), len(problem.y))
-    models = all_models(QUICK_GP_SECONDS if quick else GP_SECONDS)
+    models = all_models(*(QUICK_EFFORT if quick else EFFORT))
     models, notes = affordable(models, problem)
     evaluation = with_progress(problem, models, folds)
     report(problem, evaluation, folds, problem.notes + notes)

@@ -97,7 +97,10 @@ class FeatureImportancesDisplay:
             rows, [_short(self.feature_names[i]) for i in order], parse_math=False
         )
         ax.invert_yaxis()
+        ax.bar_label(self.bar_, fmt="{:.1%}", padding=3, fontsize="small")
         clear_frame(ax, "x")
+        ax.margins(x=0.15)
+        ax.xaxis.set_major_formatter("{x:.0%}")
         ax.locator_params(axis="x", nbins=5)
         ax.tick_params(axis="y", length=0)
         ax.set_xlabel("share of the learned metric")

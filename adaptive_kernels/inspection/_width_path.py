@@ -7,54 +7,41 @@ from ._style import COLORS, LINESTYLES, check_axes, clear_frame, final_estimator
 
 def _kernel_name(kernel):
     """A short label for an entry of `param_kernel`."""
-    if isinstance(kernel, str):
-        return kernel
     activation = getattr(kernel, "activation", None)
     if activation is None:
-        return "default" if kernel is None else str(kernel)
+        return str(kernel)
     name = getattr(activation, "__name__", str(activation))
     depth = getattr(kernel, "depth", 1)
     return name if depth == 1 else f"{name}, depth {depth}"
 
 
-def _width_rows(results):
-    """Yield kernel, covariance type, width, mean and standard error."""
-    n_splits = sum(k.startswith("split") and k.endswith("_score") for k in results)
-    errors = np.asarray(results["std_test_score"], float) / np.sqrt(n_splits)
-    columns = ("param_kernel", "param_covariance_type", "param_width")
-    candidates = zip(*(np.ma.getdata(results[c]) for c in columns), strict=True)
-    scores = np.asarray(results["mean_test_score"], float)
-    for (kernel, kind, width), score, error in zip(
-        candidates, scores, errors, strict=True
-    ):
-        if np.isfinite(score):
-            yield _kernel_name(kernel), str(kind), float(width), score, error
-
-
-def _best_of_each_width(rows):
-    best = {}
-    for width, score, error in rows:
-        if width not in best or score > best[width][1]:
-            best[width] = (width, score, error)
-    return np.array([best[width] for width in sorted(best)])
+def _kernel_names(kernels):
+    """Short labels, or full ones where short ones would confuse two kernels."""
+    full = [str(kernel) for kernel in kernels]
+    short = [_kernel_name(kernel) for kernel in kernels]
+    return short if len(set(short)) == len(set(full)) else full
 
 
 def _width_paths(results):
-    """One array of (width, score, error) for each kernel and covariance type.
-
-    Every covariance type of a kernel ends in the same NNGP at infinite width.
-    """
-    finite, infinite = {}, {}
-    for kernel, kind, *row in _width_rows(results):
-        if np.isinf(row[0]):
-            infinite.setdefault(kernel, []).append(row)
-        else:
-            finite.setdefault((kernel, kind), []).append(row)
-    for kernel in infinite.keys() - {name for name, _ in finite}:
-        finite[kernel, "NNGP"] = []
+    """One array of (width, score, error) for each kernel and covariance type."""
+    n_splits = sum(k.startswith("split") and k.endswith("_score") for k in results)
+    candidates = zip(
+        _kernel_names(results["param_kernel"]),
+        map(str, results["param_covariance_type"]),
+        map(float, results["param_width"]),
+        results["mean_test_score"],
+        results["std_test_score"] / np.sqrt(n_splits),
+        strict=True,
+    )
+    paths = {}
+    for kernel, kind, width, score, error in candidates:
+        if np.isfinite(score):
+            path = paths.setdefault((kernel, kind), {})
+            if width not in path or score > path[width][1]:
+                path[width] = (width, score, error)
     return {
-        (kernel, kind): _best_of_each_width(rows + infinite.get(kernel, []))
-        for (kernel, kind), rows in finite.items()
+        pair: np.array([path[width] for width in sorted(path)])
+        for pair, path in paths.items()
     }
 
 

@@ -72,7 +72,7 @@ class Erf(Activation):
 
 
 def _erf_slope(c, slope, gain):
-    """slope * (2 gain / pi) / sqrt(1 - c^2), in the memory of `slope`."""
+    """Slope * (2 gain / pi) / sqrt(1 - c^2), in the memory of `slope`."""
     root = c * c
     root *= -1
     root += 1
@@ -167,7 +167,7 @@ class Sine(Activation):
         return self.amplitude * xp.sin(self.frequency * z + self.phase)
 
     def _waves(self, k, q1, q2, gain):
-        """The difference and the sum wave: S = difference - sum, D ~ difference + sum."""
+        """The two waves with S = difference - total, D ~ difference + total."""
         xp = namespace(k)
         f2, half = self.frequency**2, gain * self.amplitude**2 / 2
         mean1, mean2 = q1 * (f2 / 2), q2 * (f2 / 2)

@@ -11,7 +11,7 @@ from sklearn.gaussian_process.kernels import (
     Sum,
 )
 
-from .._array import asarray_like, namespace, to_numpy
+from .._array import asarray_like, empty, is_numpy, namespace, to_numpy
 from ._activations import ACTIVATIONS, Activation
 from ._derivatives import parameter_derivative
 from ._hermite import HermiteActivation
@@ -45,16 +45,15 @@ class Constant(ConstantKernel):
     """scikit-learn's constant kernel, on any array library."""
 
     def __call__(self, X, Y=None, eval_gradient=False):
-        if isinstance(X, np.ndarray) or not hasattr(X, "shape"):
+        if is_numpy(namespace(X)):
             return super().__call__(X, Y, eval_gradient)
-        xp = namespace(X)
-        rows = (X if Y is None else Y).shape[0]
-        return self.constant_value * xp.ones_like(X[:, :1] @ X[:1, :1] * 0) * (
-            xp.ones_like(asarray_like(np.zeros((1, rows)), X))
-        )
+        columns = X if Y is None else Y
+        block = empty(X, (X.shape[0], columns.shape[0]))
+        block[...] = self.constant_value
+        return block
 
     def diag(self, X):
-        if isinstance(X, np.ndarray) or not hasattr(X, "shape"):
+        if is_numpy(namespace(X)):
             return super().diag(X)
         return 0 * X[:, 0] + self.constant_value
 
@@ -259,7 +258,9 @@ def _as_rows(X):
     return X
 
 
-_PARAMETERS = """
+class NNGP(WideKernel):
+    """Neural-network Gaussian process kernel of an infinitely wide network.
+
     K_1 = bias_variance + weight_variance x.z / d enters the first layer; further
     layers add `bias_variance` and multiply by `weight_variance`, and the readout
     multiplies by `readout_variance` and has no bias.
@@ -279,15 +280,10 @@ _PARAMETERS = """
     metric : None, array (d,) or array (d, d), default=None
         Input-weight covariance relative to its prior: x.z becomes x' metric z.
         Not part of `theta`.
-    weight_variance_bounds, bias_variance_bounds, readout_variance_bounds : \
-pair of floats or "fixed", default=(1e-5, 1e5)
+    weight_variance_bounds, bias_variance_bounds, readout_variance_bounds : pair of \
+floats or "fixed", default=(1e-5, 1e5)
         Range of each variance in a search of hyperparameters.
-"""
 
-
-class NNGP(WideKernel):
-    __doc__ = f"""Neural-network Gaussian process kernel of an infinitely wide network.
-    {_PARAMETERS}
     References
     ----------
     Lee et al., "Deep Neural Networks as Gaussian Processes", ICLR 2018.
@@ -303,8 +299,18 @@ class NNGP(WideKernel):
 
 
 class NTK(WideKernel):
-    __doc__ = f"""Neural tangent kernel of an infinitely wide network.
-    {_PARAMETERS}
+    """Neural tangent kernel of an infinitely wide network.
+
+    With K_1 the kernel of the first layer, D the dual of the activation's derivative
+    and T_1 = K_1, the tangent kernel grows as T_{l+1} = K_{l+1} + weight_variance
+    D(K_l) T_l, and the readout gives readout_variance (S(K_L) + D(K_L) T_L).
+
+    Parameters
+    ----------
+    activation, depth, weight_variance, bias_variance, readout_variance, metric, \
+weight_variance_bounds, bias_variance_bounds, readout_variance_bounds :
+        As in `NNGP`.
+
     References
     ----------
     Jacot et al., "Neural Tangent Kernel", NeurIPS 2018.

@@ -1,1 +1,1 @@
-
+"""Statistical theory of wide networks: pure functions of arrays."""

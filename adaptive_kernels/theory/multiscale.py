@@ -5,7 +5,7 @@ network of `width` N are Gaussian with kernel s K0 at fixed scale s = |a|^2 / g_
 prior is Gamma(N / 2, rate N / 2). With c = V'y and noise variance kappa the log
 posterior of t = log s is, up to a constant,
 
-    l(t) = (N/2) (t - e^t) - (1/2) sum log(kappa + s lam) - (1/2) sum c^2 / (kappa + s lam),
+    l(t) = (N/2) (t - e^t) - (1/2) sum [log(kappa + s lam) + c^2 / (kappa + s lam)],
 
 and its maximum solves 1/s = 1 - q(s) + T(s) / N, the kernel-rescaling equation of the
 proportional limit (Li and Sompolinsky 2021; Pacelli et al. 2023; arXiv:2502.03210).
@@ -61,7 +61,9 @@ def scale_saddle(eigenvalues, projections, noise, width):
         If `noise` is not positive.
     """
     if not noise > 0:
-        raise ValueError("The scale saddle needs a positive noise variance: raise alpha.")
+        raise ValueError(
+            "The scale saddle needs a positive noise variance: raise alpha."
+        )
     lam = np.maximum(np.asarray(eigenvalues, dtype=float), 0.0)
     c = np.asarray(projections, dtype=float)
     outputs = c.shape[1]

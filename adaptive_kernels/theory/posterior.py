@@ -1,4 +1,4 @@
-"""Posterior of a function at new rows: exact Gaussian, or with a kernel of random scale."""
+"""Posterior of a function at new rows: Gaussian, or with a kernel of random scale."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,7 @@ import numpy as np
 from .._array import (
     asarray_like,
     eigh,
-    empty,
     namespace,
-    set_diagonal,
     solve_triangular,
     to_numpy,
 )
@@ -52,9 +50,11 @@ class GaussianPosterior:
 
     @property
     def network(self):
+        """Architecture and variances of the kernel."""
         return self.point.network
 
     def features(self, X):
+        """Features of new rows: (m, d + 1)."""
         root = self.point.root
         root = root if root is None else asarray_like(root, X)
         return features(X, self.network, root)
@@ -79,7 +79,9 @@ class GaussianPosterior:
         cross = self.cross(F)
         xp, v = namespace(F), variances(F, self.network)
         prior = v.ntk if self.network.tangent else v.nngp
-        return cross @ self.dual, xp.maximum(self._spread(cross, prior), 0 * prior[:, None])
+        return cross @ self.dual, xp.maximum(
+            self._spread(cross, prior), 0 * prior[:, None]
+        )
 
     def _spread(self, cross, prior):
         half = solve_triangular(self.factor, cross.T)
@@ -96,6 +98,7 @@ class GaussianPosterior:
         return cross @ self.dual, covariance[:, :, None] + 0 * self.dual[:1, :]
 
     def cross(self, F):
+        """Kernel between new and training rows, given features: (m, n)."""
         return cross_matrices(F, self.F, self.network)[int(self.network.tangent)]
 
     def _prior(self, F):
@@ -141,7 +144,9 @@ class RescaledPosterior(GaussianPosterior):
 
     def _reduction(self, cross):
         """Projections of the cross kernel, and each rotated output's kept share."""
-        s, rotation = (asarray_like(a, cross) for a in np.linalg.eigh(self.saddle.scale))
+        s, rotation = (
+            asarray_like(a, cross) for a in np.linalg.eigh(self.saddle.scale)
+        )
         share = s**2 / (self.point.alpha + self.eigenvalues[:, None] * s)
         return cross @ self.factor, share, s, rotation
 
@@ -168,7 +173,9 @@ class RescaledPosterior(GaussianPosterior):
         covariance = rotated @ (rotation.T**2)
         if self.drift is not None:
             drift = cross @ self.drift
-            covariance = covariance + (drift @ drift.T / self.saddle.curvature)[..., None]
+            covariance = (
+                covariance + (drift @ drift.T / self.saddle.curvature)[..., None]
+            )
         return cross @ self.dual, covariance
 
 

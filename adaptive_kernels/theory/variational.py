@@ -6,8 +6,8 @@ N(0, Sigma), Sigma = (weight_variance / d) M, whose kernel K(Sigma) maximises
     log evidence(K(Sigma) + noise) - N KL(N(0, Sigma) || N(0, Sigma_0)),
 
 with Sigma_0 = (weight_variance / d) I, so that KL = (tr M - log det M - d) / 2.
-Infinite width is the NNGP. The stationarity condition is the self-consistent equation of
-multi-scale adaptive theory (arXiv:2502.03210) in its Gaussian approximation.
+Infinite width is the NNGP. The stationarity condition is the self-consistent equation
+of multi-scale adaptive theory (arXiv:2502.03210) in its Gaussian approximation.
 """
 
 from dataclasses import dataclass, replace
@@ -55,7 +55,7 @@ class Hyperparameters:
 
 
 def combine_roots(outer, inner):
-    """Root of the metric R_o R_i R_i' R_o' from two roots, each None, (d,) or (d, d)."""
+    """Root R_o R_i of a metric from two roots, each None, (d,) or (d, d)."""
     if outer is None or inner is None:
         return inner if outer is None else outer
     if outer.ndim == 1:
@@ -79,13 +79,16 @@ class Data:
         return rows * self.Y.shape[1]
 
     def noise(self, alpha):
+        """Noise variance of the rows: a number or (n,)."""
         return alpha if self.weights is None else alpha / self.weights
 
     def take(self, rows):
         """The given rows, an integer array."""
         xp = namespace(self.X)
         weights = None if self.weights is None else xp.take(self.weights, rows)
-        return Data(xp.take(self.X, rows, axis=0), xp.take(self.Y, rows, axis=0), weights)
+        return Data(
+            xp.take(self.X, rows, axis=0), xp.take(self.Y, rows, axis=0), weights
+        )
 
     def weight_term(self, alpha):
         """What weights add to the evidence beyond noise alpha / w, and d/d log alpha.

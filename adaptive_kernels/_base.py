@@ -1,0 +1,383 @@
+"""What the regressors share: validation, target scaling, prediction."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+from math import inf
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    MultiOutputMixin,
+    RegressorMixin,
+    _fit_context,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils._array_api import check_same_namespace
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
+
+from ._array import (
+    as_float64,
+    asarray_like,
+    check_device,
+    check_memory,
+    index_like,
+    namespace,
+    small_problem_threads,
+    to_device,
+    to_numpy,
+)
+from ._linalg import leave_one_out
+from ._tuning import (
+    NOISE_BOUNDS,
+    Search,
+    random_starts,
+)
+from .kernels import NNGP
+from .kernels._base import VARIANCES, WideKernel
+from .theory.posterior import GaussianPosterior
+from .theory.variational import (
+    Data,
+    Hyperparameters,
+    RegularizedEvidence,
+    kernel_factor,
+    log_evidence,
+)
+
+
+@contextmanager
+def unchanged_on_failure(estimator):
+    """Leave the estimator as it was if the block is interrupted or fails."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """Validation, target scaling and prediction shared by the regressors."""
+
+    _parameter_constraints: dict = {
+        "kernel": [WideKernel, None],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "optimizer": [StrOptions({"evidence"}), None],
+        "n_restarts_optimizer": [Interval(Integral, 0, None, closed="left")],
+        "normalize_y": ["boolean"],
+        "device": [str, None],
+        "random_state": ["random_state"],
+    }
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the kernel and the posterior.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs, used as given: put a scaler before this estimator.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets. Outputs share the kernel and the noise.
+        sample_weight : array-like of shape (n_samples,), default=None
+            A row of weight w has noise variance alpha / w, and counts in the evidence
+            like w repeated rows. Weight 0 removes the row.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data is unusable; the message names it.
+        MemoryError
+            If the kernel matrix does not fit in memory.
+        numpy.linalg.LinAlgError
+            If the kernel matrix is not positive definite at the given alpha.
+        """
+        return self._fit_from(X, y, sample_weight)
+
+    def _fit_from(self, X, y, sample_weight, **start):
+        """Fit, optionally from a given start: see `_fit`."""
+        with unchanged_on_failure(self):
+            check_device(self.device)
+            X, Y, weights, (single, inverse) = self._validate(X, y, sample_weight)
+            with small_problem_threads(X.shape[0]):
+                self._fit(X, Y, weights, **start)
+            self._single_output = single
+            self._row_of_sample = index_like(inverse, X)
+        return self
+
+    def _validate(self, X, y, sample_weight):
+        """X, Y (n, C) and weights (or None) of the distinct rows, on the device."""
+        X, y = validate_data(
+            self, X, y, multi_output=True, y_numeric=True, dtype="numeric"
+        )
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, X, ensure_non_negative=True
+            )
+        X = as_float64(to_device(X, self.device))
+        y = asarray_like(y, X)
+        single = y.ndim == 1
+        Y = y[:, None] if single else y
+        rows, inverse, weights = _distinct_rows(X, Y, sample_weight)
+        check_memory(X, len(rows))
+        xp, index = namespace(X), index_like(rows, X)
+        X, Y = xp.take(X, index, axis=0), xp.take(Y, index, axis=0)
+        weights = None if weights is None else asarray_like(weights, X)
+        return X, Y, weights, (single, inverse)
+
+    def _normalize(self, Y, weights):
+        xp = namespace(Y)
+        if not self.normalize_y:
+            return 0 * Y[0, :], 0 * Y[0, :] + 1
+        shares = xp.ones_like(Y[:, 0]) if weights is None else weights
+        shares = (shares / xp.sum(shares))[:, None]
+        mean = xp.sum(shares * Y, axis=0)
+        spread = xp.sqrt(xp.sum(shares * (Y - mean) ** 2, axis=0))
+        tiny = 10 * xp.finfo(Y.dtype).eps * xp.abs(mean)
+        return mean, xp.where(spread > tiny, spread, xp.ones_like(spread))
+
+    def _kernel(self):
+        return NNGP("erf") if self.kernel is None else self.kernel
+
+    def _problem(self, X, Y, weights):
+        """Data in the kernel's metric, and the evidence search over it."""
+        kernel = self._kernel()
+        root = kernel.metric_root(X.shape[1])
+        mapped = X
+        if root is not None:
+            device_root = asarray_like(root, X)
+            mapped = X * device_root if root.ndim == 1 else X @ device_root
+        template = Hyperparameters(kernel.network(), float(self.alpha))
+        if self.optimizer is None:
+            return Data(mapped, Y, weights), root, Search(template, {})
+        bounds = {h.name: h.bounds[0] for h in kernel.hyperparameters if not h.fixed}
+        bounds["alpha"] = NOISE_BOUNDS
+        limits = {k: getattr(self, k) for k in ("max_iter", "tol") if hasattr(self, k)}
+        data, search = Data(mapped, Y, weights), Search(template, bounds, **limits)
+        starts = () if self.kernel is None else (template,)
+        if self.n_restarts_optimizer:
+            rng = check_random_state(self.random_state)
+            starts += tuple(random_starts(data, search, self.n_restarts_optimizer, rng))
+        return data, root, replace(search, starts=starts)
+
+    def _store(self, X, Y, mean, scale, weights, posterior, evidence, solution):
+        network, point = posterior.network, posterior.point
+        metric = point.metric()
+        kernel = self._kernel()
+        self.kernel_ = type(kernel)(
+            **{
+                **kernel.get_params(),
+                **{name: getattr(network, name) for name in VARIANCES},
+                "metric": metric,
+            }
+        )
+        self.alpha_ = point.alpha
+        self.X_train_, self.dual_coef_ = X, posterior.dual
+        self.log_marginal_likelihood_value_ = evidence
+        self.n_iter_ = solution.n_iter
+        self._posterior, self._training = posterior, Data(X, Y, weights)
+        self._y_mean, self._y_scale = mean, scale
+
+    def predict(self, X, return_std=False, return_cov=False):
+        """Predict a new observation: mean, and optionally its spread, noise included.
+
+        Without `return_std` and `return_cov` the kernel between X and the training
+        rows is streamed in blocks.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        return_std : bool, default=False
+        return_cov : bool, default=False
+
+        Returns
+        -------
+        mean : array of shape (n_samples,) or (n_samples, n_outputs)
+        std : array like mean
+            Only with `return_std`: standard deviation of a new observation, in the
+            units of y.
+        covariance : array of shape (n_samples, n_samples) or \
+(n_samples, n_samples, n_outputs)
+            Only with `return_cov`.
+
+        Raises
+        ------
+        RuntimeError
+            If both `return_std` and `return_cov` are asked for.
+        """
+        if return_std and return_cov:
+            raise RuntimeError("Ask for return_std or for return_cov, not for both.")
+        check_is_fitted(self)
+        X, host = self._validate_rows(X, "predict")
+        with small_problem_threads(self.X_train_.shape[0]):
+            if return_std:
+                mean, spread = self._posterior.variance(X)
+                noisy = spread + self.alpha_
+                spread = namespace(noisy).sqrt(noisy) * self._y_scale
+            elif return_cov:
+                mean, spread = self._posterior.covariance(X)
+                eye = asarray_like(np.eye(X.shape[0]), X)
+                spread = (spread + self.alpha_ * eye[:, :, None]) * self._y_scale**2
+            else:
+                mean, spread = self._posterior.mean(X), None
+        mean = mean * self._y_scale + self._y_mean
+        results = [self._shaped(a, host) for a in (mean, spread) if a is not None]
+        return tuple(results) if len(results) > 1 else results[0]
+
+    def _validate_rows(self, X, method):
+        """X in double precision on the model's device, and whether X was NumPy."""
+        X = validate_data(self, X, reset=False, dtype="numeric")
+        host = isinstance(X, np.ndarray)
+        if not host or self.device is None:
+            check_same_namespace(X, self, attribute="X_train_", method=method)
+        on_host = isinstance(self.X_train_, np.ndarray)
+        return as_float64(to_device(X, None if on_host else self.device)), host
+
+    def _shaped(self, values, host):
+        values = to_numpy(values) if host else values
+        return values[..., 0] if self._single_output else values
+
+    def sample_y(self, X, n_samples=1, random_state=0):
+        """Draw new observations at X from the posterior, jointly over rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=0
+
+        Returns
+        -------
+        samples : ndarray of shape (n_rows, n_samples) or (n_rows, n_outputs, n_samples)
+        """
+        rng = check_random_state(random_state)
+        mean, covariance = (to_numpy(a) for a in self.predict(X, return_cov=True))
+        if self._single_output:
+            return rng.multivariate_normal(mean, covariance, n_samples).T
+        draws = [
+            rng.multivariate_normal(mean[:, c], covariance[..., c], n_samples).T
+            for c in range(mean.shape[1])
+        ]
+        return np.stack(draws, axis=1)
+
+    def leave_one_out_predict(self, return_std=False):
+        """Predict every training row from the others, in closed form.
+
+        Hyperparameters stay as fitted on all rows, so after learning a metric the
+        result is optimistic: use cross-validation to choose a width. Rows that repeat
+        exactly, target included, are left out together.
+
+        Parameters
+        ----------
+        return_std : bool, default=False
+
+        Returns
+        -------
+        mean : array of shape (n_samples,) or (n_samples, n_outputs)
+            Samples of weight zero are not among them.
+        std : array like mean
+            Only with `return_std`.
+        """
+        check_is_fitted(self)
+        data = self._training
+        factored = kernel_factor(data, self._posterior.point)[2]
+        mean, spread = leave_one_out(factored, data.Y)
+        xp, index = namespace(mean), self._row_of_sample
+        std = xp.sqrt(spread)[:, None] * self._y_scale
+        host = isinstance(data.X, np.ndarray) or self.device is not None
+        mean, std = (
+            self._shaped(xp.take(values, index, axis=0), host)
+            for values in (mean * self._y_scale + self._y_mean, std)
+        )
+        return (mean, std) if return_std else mean
+
+    def log_marginal_likelihood(self, theta=None, eval_gradient=False):
+        """Log evidence of the (normalised) training targets.
+
+        Parameters
+        ----------
+        theta : array-like of shape (n_hyperparameters,), default=None
+            Log variances as in `kernel_.theta`; noise and metric stay as fitted. None
+            means the fitted value.
+        eval_gradient : bool, default=False
+
+        Returns
+        -------
+        value : float
+        gradient : ndarray of shape (n_hyperparameters,)
+            Only with `eval_gradient`.
+        """
+        check_is_fitted(self)
+        if theta is None and not eval_gradient:
+            return self.log_marginal_likelihood_value_
+        kernel = self.kernel_
+        kernel = kernel if theta is None else kernel.clone_with_theta(np.asarray(theta))
+        data, point = self._training, self._posterior.point
+        point = replace(point, network=kernel.network())
+        if not eval_gradient:
+            return log_evidence(data, point)
+        root = point.root
+        if root is not None:
+            root = asarray_like(root, data.X)
+            mapped = data.X * root if root.ndim == 1 else data.X @ root
+            data, point = replace(data, X=mapped), replace(point, root=None)
+        free = [h.name for h in kernel.hyperparameters if not h.fixed]
+        problem = RegularizedEvidence(
+            data, point, width=inf, covariance_type=None, free=free
+        )
+        value, gradient = problem(problem.pack(point))
+        return value, gradient[[problem.free.index(name) for name in free]]
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        return {name: _on_host(value) for name, value in state.items()}
+
+
+def _distinct_rows(X, Y, sample_weight):
+    """Merge rows that repeat exactly, target included, into one of their total weight.
+
+    This changes nothing but the cost and the conditioning, and in the order given here
+    the fit does not depend on the order of the samples.
+
+    Returns
+    -------
+    rows : indices of the distinct rows of positive weight, in lexicographic order
+    inverse : for every sample of positive weight, its place among them
+    weights : their weights, or None if all are one
+    """
+    table = np.hstack([to_numpy(X), to_numpy(Y)])
+    weights = np.ones(len(table)) if sample_weight is None else to_numpy(sample_weight)
+    kept = np.flatnonzero(weights > 0)
+    _, first, inverse = np.unique(
+        table[kept], axis=0, return_index=True, return_inverse=True
+    )
+    inverse = inverse.reshape(-1)
+    total = np.bincount(inverse, weights[kept])
+    return kept[first], inverse, None if np.all(total == 1) else total
+
+
+def _on_host(value):
+    """Device arrays as NumPy, so that a model loads on a machine without the device."""
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "__array_namespace__") or hasattr(value, "cpu"):
+        return to_numpy(value)
+    if isinstance(value, GaussianPosterior | Data):
+        fields = {name: _on_host(field) for name, field in vars(value).items()}
+        return replace(value, **fields)
+    return value

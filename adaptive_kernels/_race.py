@@ -1,0 +1,206 @@
+"""Cross-validated paths along widths: the machinery of the search."""
+
+import warnings
+from dataclasses import dataclass
+from math import inf, isinf, log
+from time import perf_counter
+
+import numpy as np
+from scipy.stats import rankdata
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import _safe_indexing
+from sklearn.utils.parallel import Parallel, delayed
+
+from ._array import to_numpy
+from ._tuning import SUBSAMPLE
+from .metrics import predictive_log_density
+
+
+@dataclass
+class Path:
+    """Fits of one (kernel, covariance type) on one fold.
+
+    scores : dict, (width, scaling) -> (score, fit time, score time, converged)
+    points : dict, finite width -> Hyperparameters tuned there
+    """
+
+    scores: dict
+    points: dict
+
+
+def _extend_path(estimator, data, fold, scorer, candidates, path, only):
+    """Fit and score more (width, scaling) pairs, each from its nearest neighbour."""
+    train, test = (
+        [None if a is None else _safe_indexing(a, rows) for a in data] for rows in fold
+    )
+    path = Path(dict(path.scores), dict(path.points))
+    missing = [c for c in candidates if c not in path.scores]
+    for width in _nearest_first({w for w, _ in missing}, path.points):
+        start = _nearest(width, path.points)
+        for scaling in (s for w, s in missing if w == width):
+            began = perf_counter()
+            model = clone(estimator).set_params(width=width, scaling=scaling)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                model._fit_from(*train, start=start, only=only)
+            fitted = perf_counter()
+            score = _score(scorer, model, *test)
+            times = fitted - began, perf_counter() - fitted
+            path.scores[width, scaling] = (score, *times, model.converged_)
+            start = model._tuned.point
+        if not isinf(width):
+            path.points[width] = start
+    return path
+
+
+def _nearest(width, points):
+    if isinf(width) or not points:
+        return None
+    return points[min(points, key=lambda known: abs(log(known / width)))]
+
+
+def _nearest_first(widths, points):
+    """Order of a path that always moves to the width next to one already solved."""
+    rest, done = set(widths), set(points)
+    while rest:
+        if done:
+            width = min(rest, key=lambda w: min(abs(log(w / k)) for k in done))
+        else:
+            width = max(rest - {inf}, default=inf)
+        rest.remove(width)
+        done |= {width} - {inf}
+        yield width
+
+
+def _score(scorer, model, X, y, sample_weight):
+    if scorer is None:
+        mean, std = (to_numpy(a) for a in model.predict(X, return_std=True))
+        weight = None if sample_weight is None else to_numpy(sample_weight)
+        return predictive_log_density(to_numpy(y), mean, std, sample_weight=weight)
+    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+    return float(scorer(model, X, y, **weight))
+
+
+class Race:
+    """Paths of (kernel index, covariance type) pairs over all folds.
+
+    templates : dict, pair -> AdaptiveKernelRegressor to clone
+    data : X, y, sample weights or None
+    folds : list of (train, test)
+    scorer : callable, or None for the predictive log density
+    """
+
+    def __init__(self, templates, data, folds, scorer, n_jobs):
+        self.templates, self.data, self.folds = templates, data, folds
+        self.scorer, self.n_jobs = scorer, n_jobs
+        self.paths, self.starts = {}, {}
+
+    def run(self, pairs, candidates, *, like=None):
+        """Extend the paths of the pairs to the (width, scaling) candidates.
+
+        A new path starts from the points of the pair `like` on the same fold, or from
+        the starting point that wins on (a subsample of) all rows.
+        """
+        for pair in pairs:
+            if pair in self.paths:
+                continue
+            seeds = [{}] * len(self.folds)
+            if like is not None:
+                seeds = [path.points for path in self.paths[like]]
+            self.paths[pair] = [Path({}, dict(seed)) for seed in seeds]
+            only = self._winning_start(pair, candidates) if like is None else None
+            self.starts[pair] = only
+        jobs = [(pair, i) for pair in pairs for i in range(len(self.folds))]
+        results = Parallel(n_jobs=self.n_jobs)(
+            delayed(_extend_path)(
+                self.templates[pair],
+                self.data,
+                self.folds[i],
+                self.scorer,
+                candidates,
+                self.paths[pair][i],
+                self.starts[pair],
+            )
+            for pair, i in jobs
+        )
+        for (pair, i), path in zip(jobs, results, strict=True):
+            self.paths[pair][i] = path
+
+    def _winning_start(self, pair, candidates):
+        """Index of the best starting point: a choice of one among few, not a fit."""
+        width = max((w for w, _ in candidates if not isinf(w)), default=inf)
+        n = self.data[0].shape[0]
+        rows = np.sort(np.random.RandomState(0).permutation(n)[:SUBSAMPLE])
+        sample = [None if a is None else _safe_indexing(a, rows) for a in self.data]
+        model = clone(self.templates[pair]).set_params(width=width)
+        return model._winning_start(*sample)
+
+    def leader(self):
+        """The pair with the best mean score so far."""
+        return max(
+            self.paths,
+            key=lambda pair: max(np.mean(s) for s in self._scores(pair).values()),
+        )
+
+    def _scores(self, pair):
+        """(width, scaling) -> list of scores over folds."""
+        paths = self.paths[pair]
+        return {key: [p.scores[key][0] for p in paths] for key in paths[0].scores}
+
+    def results(self, kernels):
+        """Keys of the evaluated candidates, and their `cv_results_`."""
+        keys = [
+            (pair, candidate)
+            for pair in sorted(self.paths, key=str)
+            for candidate in sorted(self.paths[pair][0].scores)
+        ]
+        table = np.array(
+            [[p.scores[c] for p in self.paths[pair]] for pair, c in keys], dtype=float
+        )
+        params = [
+            {
+                "kernel": kernels[pair[0]],
+                "covariance_type": pair[1],
+                "width": width,
+                "scaling": scaling,
+            }
+            for pair, (width, scaling) in keys
+        ]
+        scores = table[:, :, 0]
+        results = {
+            "mean_fit_time": table[:, :, 1].mean(axis=1),
+            "std_fit_time": table[:, :, 1].std(axis=1),
+            "mean_score_time": table[:, :, 2].mean(axis=1),
+            "std_score_time": table[:, :, 2].std(axis=1),
+        }
+        for name in params[0]:
+            values = np.ma.masked_all(len(params), dtype=object)
+            values[:] = [p[name] for p in params]
+            results[f"param_{name}"] = values
+        results["params"] = params
+        for i in range(scores.shape[1]):
+            results[f"split{i}_test_score"] = scores[:, i]
+        results["mean_test_score"] = scores.mean(axis=1)
+        results["std_test_score"] = scores.std(axis=1)
+        order = np.where(np.isnan(scores).any(axis=1), -inf, scores.mean(axis=1))
+        results["rank_test_score"] = rankdata(-order, method="min").astype(np.int32)
+        return keys, results
+
+    def refit(self, key):
+        """The candidate fitted to all rows, from its best fold's point.
+
+        Warns if it did not converge on some fold.
+        """
+        pair, (width, scaling) = key
+        paths = self.paths[pair]
+        if not all(path.scores[width, scaling][3] for path in paths):
+            warnings.warn(
+                f"The chosen width {width} did not converge on every fold: raise "
+                "max_iter, or leave smaller widths out.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+        best = max(paths, key=lambda path: path.scores[width, scaling][0])
+        model = clone(self.templates[pair]).set_params(width=width, scaling=scaling)
+        return model._fit_from(*self.data, start=best.points.get(width))

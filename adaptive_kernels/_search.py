@@ -1,0 +1,302 @@
+"""Choice of kernel, covariance type, width and scaling by K-fold cross-validation."""
+
+from math import inf, isinf
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    MultiOutputMixin,
+    RegressorMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import check_cv
+from sklearn.utils._array_api import check_same_namespace
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
+
+from ._base import unchanged_on_failure
+from ._race import Race
+from ._regression import AdaptiveKernelRegressor
+from .kernels import NNGP
+
+_SHARED = (
+    "approximation",
+    "alpha",
+    "optimizer",
+    "n_restarts_optimizer",
+    "normalize_y",
+    "max_iter",
+    "tol",
+    "device",
+    "random_state",
+)
+
+
+class AdaptiveKernelRegressorCV(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    MultiOutputMixin,
+    RegressorMixin,
+    BaseEstimator,
+):
+    """`AdaptiveKernelRegressor` with its kernel, width and scaling cross-validated.
+
+    The choice is made in three steps, each by K-fold cross-validation: the kernel at
+    two middle widths with the first covariance type; the covariance type for the best
+    kernel; all widths and scalings for the best of these pairs. Along widths each fit
+    starts from its neighbour on the same fold, and no fold sees another's fit.
+
+    Parameters
+    ----------
+    kernels : list of NNGP or NTK, default=None
+        None means erf, ReLU and the cosine whose NNGP is the radial-basis-function
+        kernel.
+    widths : sequence of float, default=(0.1, 1, 3, 10, 30, 1000, inf)
+        Numbers of hidden units.
+    scalings : sequence of float, default=(1.0,)
+    covariance_types : sequence of {"diag", "full"}, default=("diag", "full")
+    cv : int, cross-validation generator or iterable, default=5
+    scoring : str, callable or None, default=None
+        None is the mean predictive log density.
+    n_jobs : int, default=None
+        Paths over folds and kernels run through joblib.
+    approximation, alpha, optimizer, n_restarts_optimizer, normalize_y, max_iter, tol, \
+device, random_state :
+        As in `AdaptiveKernelRegressor`.
+
+    Attributes
+    ----------
+    best_params_ : dict
+        "kernel", "covariance_type", "width" and "scaling".
+    best_score_ : float
+        Mean cross-validated score of `best_params_`.
+    best_index_ : int
+        Its row in `cv_results_`.
+    best_estimator_ : AdaptiveKernelRegressor
+        Fitted to all rows.
+    cv_results_ : dict of arrays
+        In the format of `GridSearchCV`; holds the candidates that were evaluated.
+    n_splits_ : int
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adaptive_kernels import AdaptiveKernelRegressorCV
+    >>> X = np.random.default_rng(0).standard_normal((60, 4))
+    >>> search = AdaptiveKernelRegressorCV(widths=(1, 100)).fit(X, X[:, 0] ** 3)
+    >>> search.best_params_["width"]
+    1
+    """
+
+    _parameter_constraints: dict = {
+        "kernels": ["array-like", None],
+        "widths": ["array-like"],
+        "scalings": ["array-like"],
+        "covariance_types": ["array-like"],
+        "cv": ["cv_object"],
+        "scoring": [str, callable, None],
+        "n_jobs": [Integral, None],
+        **{
+            name: AdaptiveKernelRegressor._parameter_constraints[name]
+            for name in _SHARED
+        },
+    }
+
+    def __init__(
+        self,
+        kernels=None,
+        *,
+        widths=(0.1, 1, 3, 10, 30, 1000, inf),
+        scalings=(1.0,),
+        covariance_types=("diag", "full"),
+        cv=5,
+        scoring=None,
+        n_jobs=None,
+        approximation="gaussian",
+        alpha=1e-2,
+        optimizer="evidence",
+        n_restarts_optimizer=0,
+        normalize_y=True,
+        max_iter=200,
+        tol=2.5e-3,
+        device=None,
+        random_state=None,
+    ):
+        self.kernels = kernels
+        self.widths = widths
+        self.scalings = scalings
+        self.covariance_types = covariance_types
+        self.cv = cv
+        self.scoring = scoring
+        self.n_jobs = n_jobs
+        self.approximation = approximation
+        self.alpha = alpha
+        self.optimizer = optimizer
+        self.n_restarts_optimizer = n_restarts_optimizer
+        self.normalize_y = normalize_y
+        self.max_iter = max_iter
+        self.tol = tol
+        self.device = device
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Search, then fit the best candidate to all rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+            Used in fitting and in scoring.
+
+        Returns
+        -------
+        self : object
+        """
+        with unchanged_on_failure(self):
+            kernels = self._grids()
+            X, y = validate_data(
+                self, X, y, multi_output=True, y_numeric=True, dtype="numeric"
+            )
+            if sample_weight is not None:
+                sample_weight = _check_sample_weight(
+                    sample_weight, X, ensure_non_negative=True
+                )
+            folds = list(check_cv(self.cv).split(X, y))
+            self._search((X, y, sample_weight), folds, kernels)
+        return self
+
+    def _grids(self):
+        """The list of kernels, after every grid has been checked."""
+        kernels = self.kernels
+        if kernels is None:
+            kernels = [NNGP("erf"), NNGP("relu"), NNGP("rbf")]
+        if len(kernels) == 0 or len(self.covariance_types) == 0:
+            raise ValueError("kernels and covariance_types need at least one entry.")
+        for name in ("widths", "scalings"):
+            values = getattr(self, name)
+            good = all(isinstance(v, Real) and v > 0 for v in values)
+            if len(values) == 0 or not good:
+                raise ValueError(f"{name} must be positive numbers, got {values!r}.")
+        return list(kernels)
+
+    def _template(self, kernel, covariance_type):
+        shared = {name: getattr(self, name) for name in _SHARED}
+        return AdaptiveKernelRegressor(
+            kernel, covariance_type=covariance_type, **shared
+        )
+
+    def _search(self, data, folds, kernels):
+        types = list(self.covariance_types)
+        templates = {
+            (k, kind): self._template(kernel, kind)
+            for k, kernel in enumerate(kernels)
+            for kind in types
+        }
+        scorer = None
+        if self.scoring is not None:
+            scorer = check_scoring(templates[0, types[0]], self.scoring)
+        race = Race(templates, data, folds, scorer, self.n_jobs)
+        leader = (0, types[0])
+        if len(templates) > 1:
+            coarse = [(w, self.scalings[0]) for w in _middle(self.widths)]
+            race.run([(k, types[0]) for k in range(len(kernels))], coarse[:1])
+            leader = race.leader()
+            race.run([leader], coarse)
+            race.run([(leader[0], kind) for kind in types[1:]], coarse, like=leader)
+            leader = race.leader()
+        race.run([leader], [(w, s) for w in self.widths for s in self.scalings])
+        keys, self.cv_results_ = race.results(kernels)
+        self.n_splits_ = len(folds)
+        self.best_index_ = int(np.argmin(self.cv_results_["rank_test_score"]))
+        self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
+        self.best_params_ = self.cv_results_["params"][self.best_index_]
+        self.best_estimator_ = race.refit(keys[self.best_index_])
+
+    @property
+    def n_iter_(self):
+        """Iterations of the last climb of `best_estimator_`."""
+        return self.best_estimator_.n_iter_
+
+    @property
+    def feature_importances_(self):
+        """Importances of `best_estimator_`: array (n_features,)."""
+        return self.best_estimator_.feature_importances_
+
+    def predict(self, X, return_std=False, return_cov=False):
+        """Predict with the best estimator; see `AdaptiveKernelRegressor.predict`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        return_std, return_cov : bool, default=False
+
+        Returns
+        -------
+        mean, and std or covariance if asked for
+        """
+        X = self._validate_rows(X, "predict")
+        return self.best_estimator_.predict(X, return_std, return_cov)
+
+    def _validate_rows(self, X, method):
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype="numeric")
+        if self.device is None:
+            check_same_namespace(
+                X, self, attribute="feature_importances_", method=method
+            )
+        return X
+
+    def sample_y(self, X, n_samples=1, random_state=0):
+        """Draw with the best estimator; see `AdaptiveKernelRegressor.sample_y`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=0
+
+        Returns
+        -------
+        samples : ndarray of shape (n_rows, n_samples) or (n_rows, n_outputs, n_samples)
+        """
+        X = self._validate_rows(X, "sample_y")
+        return self.best_estimator_.sample_y(X, n_samples, random_state)
+
+    def transform(self, X):
+        """Map inputs into the learned metric of the best estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples, n_features)
+        """
+        return self.best_estimator_.transform(self._validate_rows(X, "transform"))
+
+    @property
+    def _n_features_out(self):
+        return self.n_features_in_
+
+
+def _middle(widths):
+    """One or two neighbouring finite widths around the middle of the grid."""
+    finite = sorted(w for w in widths if not isinf(w))
+    return finite[max(len(finite) // 2 - 1, 0) : len(finite) // 2 + 1] or [inf]
