@@ -32,7 +32,6 @@ from ._array import (
     to_device,
     to_numpy,
 )
-from ._linalg import leave_one_out
 from ._tuning import (
     NOISE_BOUNDS,
     Search,
@@ -40,13 +39,11 @@ from ._tuning import (
 )
 from .kernels import NNGP
 from .kernels._base import VARIANCES, WideKernel
-from .theory.posterior import GaussianPosterior
+from .theory.posterior import GaussianPosterior, RescaledPosterior
 from .theory.variational import (
     Data,
     Hyperparameters,
     RegularizedEvidence,
-    kernel_factor,
-    log_evidence,
 )
 
 
@@ -295,10 +292,9 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         data = self._training
-        factored = kernel_factor(data, self._posterior.point)[2]
-        mean, spread = leave_one_out(factored, data.Y)
+        mean, spread = self._posterior.leave_one_out(data)
         xp, index = namespace(mean), self._row_of_sample
-        std = xp.sqrt(spread)[:, None] * self._y_scale
+        std = xp.sqrt(spread) * self._y_scale
         host = isinstance(data.X, np.ndarray) or self.device is not None
         mean, std = (
             self._shaped(xp.take(values, index, axis=0), host)
@@ -330,7 +326,9 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         data, point = self._training, self._posterior.point
         point = replace(point, network=kernel.network())
         if not eval_gradient:
-            return log_evidence(data, point)
+            return self._posterior.evidence(data, point)
+        if isinstance(self._posterior, RescaledPosterior):
+            raise ValueError("eval_gradient needs approximation='gaussian'.")
         root = point.root
         if root is not None:
             root = asarray_like(root, data.X)

@@ -96,20 +96,19 @@ class Race:
         self.scorer, self.n_jobs = scorer, n_jobs
         self.paths, self.starts = {}, {}
 
-    def run(self, pairs, candidates, *, like=None):
+    def run(self, pairs, candidates):
         """Extend the paths of the pairs to the (width, scaling) candidates.
 
-        A new path starts from the points of the pair `like` on the same fold, or from
-        the starting point that wins on (a subsample of) all rows.
+        A new path starts from the points of the same kernel's path on the same fold,
+        or else from the starting point that wins on (a subsample of) all rows.
         """
         for pair in pairs:
             if pair in self.paths:
                 continue
-            seeds = [{}] * len(self.folds)
-            if like is not None:
-                seeds = [path.points for path in self.paths[like]]
+            kin = next((p for p in self.paths if p[0] == pair[0]), None)
+            seeds = [{} if kin is None else path.points for path in self._of(kin)]
             self.paths[pair] = [Path({}, dict(seed)) for seed in seeds]
-            only = self._winning_start(pair, candidates) if like is None else None
+            only = self._winning_start(pair, candidates) if kin is None else None
             self.starts[pair] = only
         jobs = [(pair, i) for pair in pairs for i in range(len(self.folds))]
         results = Parallel(n_jobs=self.n_jobs)(
@@ -136,12 +135,16 @@ class Race:
         model = clone(self.templates[pair]).set_params(width=width)
         return model._winning_start(*sample)
 
-    def leader(self):
-        """The pair with the best mean score so far."""
-        return max(
-            self.paths,
-            key=lambda pair: max(np.mean(s) for s in self._scores(pair).values()),
-        )
+    def _of(self, pair):
+        return self.paths[pair] if pair in self.paths else [None] * len(self.folds)
+
+    def ranking(self):
+        """The pairs by their best mean score so far, best first."""
+
+        def score(pair):
+            return max(np.mean(s) for s in self._scores(pair).values())
+
+        return sorted(self.paths, key=score, reverse=True)
 
     def _scores(self, pair):
         """(width, scaling) -> list of scores over folds."""

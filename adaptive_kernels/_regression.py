@@ -148,9 +148,9 @@ class AdaptiveKernelRegressor(
         As in `NNGPRegressor`.
     max_iter : int, default=200
         Iterations of the optimizer at full size.
-    tol : float, default=2.5e-3
-        Largest entry of the gradient of the log evidence at convergence, relative to
-        sqrt(n_samples), the size of its statistical fluctuation.
+    tol : float, default=0.2
+        Largest change of the objective, in nats, per e-fold of any parameter at
+        convergence.
 
     Attributes
     ----------
@@ -209,7 +209,7 @@ class AdaptiveKernelRegressor(
         n_restarts_optimizer=0,
         normalize_y=True,
         max_iter=200,
-        tol=2.5e-3,
+        tol=0.2,
         device=None,
         random_state=None,
     ):

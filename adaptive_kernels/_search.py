@@ -48,9 +48,9 @@ class AdaptiveKernelRegressorCV(
 ):
     """`AdaptiveKernelRegressor` with its kernel, width and scaling cross-validated.
 
-    The choice is made in three steps, each by K-fold cross-validation: the kernel at
-    two middle widths with the first covariance type; the covariance type for the best
-    kernel; all widths and scalings for the best of these pairs. Along widths each fit
+    The choice is made in three steps, each by K-fold cross-validation: the kernel, at a
+    middle width and the first covariance type; the covariance type, for the two best
+    kernels; all widths and scalings, for the best of these pairs. Along widths each fit
     starts from its neighbour on the same fold, and no fold sees another's fit.
 
     Parameters
@@ -127,7 +127,7 @@ device, random_state :
         n_restarts_optimizer=0,
         normalize_y=True,
         max_iter=200,
-        tol=2.5e-3,
+        tol=0.2,
         device=None,
         random_state=None,
     ):
@@ -214,12 +214,12 @@ device, random_state :
         race = Race(templates, data, folds, scorer, self.n_jobs)
         leader = (0, types[0])
         if len(templates) > 1:
-            coarse = [(w, self.scalings[0]) for w in _middle(self.widths)]
-            race.run([(k, types[0]) for k in range(len(kernels))], coarse[:1])
-            leader = race.leader()
-            race.run([leader], coarse)
-            race.run([(leader[0], kind) for kind in types[1:]], coarse, like=leader)
-            leader = race.leader()
+            small, large = ((w, self.scalings[0]) for w in _middle(self.widths))
+            race.run([(k, types[0]) for k in range(len(kernels))], [large])
+            best = [k for k, _ in race.ranking()[:2]]
+            race.run([race.ranking()[0]], [small])
+            race.run([(k, kind) for k in best for kind in types[1:]], [large])
+            leader = race.ranking()[0]
         race.run([leader], [(w, s) for w in self.widths for s in self.scalings])
         keys, self.cv_results_ = race.results(kernels)
         self.n_splits_ = len(folds)
@@ -297,6 +297,6 @@ device, random_state :
 
 
 def _middle(widths):
-    """One or two neighbouring finite widths around the middle of the grid."""
-    finite = sorted(w for w in widths if not isinf(w))
-    return finite[max(len(finite) // 2 - 1, 0) : len(finite) // 2 + 1] or [inf]
+    """Two neighbouring finite widths (or one, twice) around the middle of the grid."""
+    finite = sorted(w for w in widths if not isinf(w)) or [inf]
+    return finite[max(len(finite) // 2 - 1, 0)], finite[len(finite) // 2]

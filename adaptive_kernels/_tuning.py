@@ -37,8 +37,7 @@ _FAILED = 1e3
 class Solution:
     """Where a climb ended: the point, its objective, and how it stopped.
 
-    residual : float, largest gradient entry of the objective over sqrt(observations),
-        which is how much the gradient fluctuates from sample to sample
+    residual : float, largest gradient entry of the objective, in nats
     """
 
     point: Hyperparameters
@@ -55,14 +54,14 @@ class Search:
     template : Hyperparameters, supplies what stays fixed
     bounds : dict, name -> pair relative to its natural unit; absent names are fixed
     max_iter : int, iterations of the last climb
-    tol : float, largest gradient entry at convergence, over sqrt(observations)
+    tol : float, largest gradient entry of the objective at convergence, in nats
     starts : tuple of Hyperparameters, tried besides the natural ones
     """
 
     template: Hyperparameters
     bounds: dict
     max_iter: int = 200
-    tol: float = 2.5e-3
+    tol: float = 0.2
     starts: tuple = ()
 
 
@@ -177,13 +176,13 @@ def climb(data, search, point, *, width, covariance_type, max_iter=None):
         options={
             "maxiter": search.max_iter if max_iter is None else max_iter,
             "maxcor": 20,
-            "ftol": 1e-2 * search.tol / size**0.5,
-            "gtol": search.tol / size**0.5,
+            "ftol": 1e-2 * search.tol / size,
+            "gtol": search.tol / size,
         },
     )
     inside = (result.x > box[:, 0]) | (result.jac < 0)
     inside &= (result.x < box[:, 1]) | (result.jac > 0)
-    residual = float(np.max(np.abs(result.jac) * inside)) * size**0.5
+    residual = float(np.max(np.abs(result.jac) * inside)) * size
     return Solution(
         problem.unpack(result.x),
         -float(result.fun) * size,
@@ -274,9 +273,9 @@ def warn_unless_converged(solution, search):
     if not solution.converged:
         warnings.warn(
             f"The evidence search stopped after {solution.n_iter} iterations at a "
-            f"gradient of {solution.residual:.1e} sqrt(n_samples), above tol="
-            f"{search.tol:.1e}. Raise max_iter or tol, or raise width: a small width "
-            "with a full covariance has many nearly flat directions.",
+            f"gradient of {solution.residual:.2g} nats, above tol={search.tol:.2g}. "
+            "Raise max_iter or tol, or raise width: a small width with a full "
+            "covariance has many nearly flat directions.",
             ConvergenceWarning,
             stacklevel=3,
         )

@@ -1,6 +1,7 @@
 """Posterior of a function at new rows: Gaussian, or with a kernel of random scale."""
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from .._array import (
     solve_triangular,
     to_numpy,
 )
+from .._linalg import leave_one_out
 from ..kernels._recursion import (
     cross_blocks,
     cross_matrices,
@@ -20,7 +22,7 @@ from ..kernels._recursion import (
     variances,
 )
 from .multiscale import scale_saddle
-from .variational import kernel_factor
+from .variational import kernel_factor, log_evidence
 
 _ROWS = 512
 
@@ -47,6 +49,15 @@ class GaussianPosterior:
         posterior = cls(point, F, factored.factor, factored.dual)
         evidence = factored.log_evidence + data.weight_term(point.alpha)[0]
         return posterior, evidence
+
+    def evidence(self, data, point):
+        """Log evidence of the targets at another point."""
+        return log_evidence(data, point)
+
+    def leave_one_out(self, data):
+        """Mean (n, C) and observation variance (n, C) of each row given the others."""
+        mean, variance = leave_one_out(kernel_factor(data, self.point)[2], data.Y)
+        return mean, variance[:, None] + 0 * mean
 
     @property
     def network(self):
@@ -111,11 +122,13 @@ class RescaledPosterior(GaussianPosterior):
 
     `factor` holds the eigenvectors of the whitened kernel matrix times its weights.
 
+    width : float
     saddle : ScaleSaddle
     eigenvalues : array (n,)
     drift : array (n, 1) or None, dual of d mean / d log s (one output)
     """
 
+    width: float = inf
     saddle: object = None
     eigenvalues: object = None
     drift: object = None
@@ -139,8 +152,22 @@ class RescaledPosterior(GaussianPosterior):
             drift = vectors @ (s * point.alpha * c / spread**2)
         evidence = saddle.log_evidence + data.weight_term(point.alpha)[0]
         evidence += _white_jacobian(data)
-        posterior = cls(point, F, vectors, dual, saddle, eigenvalues, drift)
+        posterior = cls(point, F, vectors, dual, width, saddle, eigenvalues, drift)
         return posterior, evidence
+
+    def evidence(self, data, point):
+        """Laplace log evidence of the targets at another point, same width."""
+        return self.fit(data, point, self.width)[1]
+
+    def leave_one_out(self, data):
+        """Mean (n, C) and observation variance (n, C), with the scale held fixed."""
+        s, rotation = (
+            asarray_like(a, data.Y) for a in np.linalg.eigh(self.saddle.scale)
+        )
+        spread = self.point.alpha + self.eigenvalues[:, None] * s
+        precision = self.factor**2 @ (1 / spread)
+        mean = data.Y @ rotation - (self.dual @ rotation) / s / precision
+        return mean @ rotation.T, (1 / precision) @ (rotation.T**2)
 
     def _reduction(self, cross):
         """Projections of the cross kernel, and each rotated output's kept share."""

@@ -1,0 +1,139 @@
+"""Ratios of time against named peers, interleaved in one run, one thread.
+
+python benchmarks/speed.py [kernel] [step] [fit] [search]
+"""
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import platform
+import sys
+import time
+import warnings
+
+import numpy as np
+import scipy
+import sklearn
+from _data import sparse_relevance
+from scipy.linalg import lapack
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+from sklearn.metrics.pairwise import rbf_kernel
+
+from adaptive_kernels import AdaptiveKernelRegressor, AdaptiveKernelRegressorCV
+from adaptive_kernels.kernels import NNGP, NTK
+from adaptive_kernels.theory.variational import (
+    Data,
+    Hyperparameters,
+    RegularizedEvidence,
+)
+
+
+def interleaved(tasks, rounds):
+    """Median seconds of each task over rounds that run all of them in turn."""
+    times = {name: [] for name in tasks}
+    for _ in range(rounds):
+        for name, task in tasks.items():
+            started = time.perf_counter()
+            task()
+            times[name].append(time.perf_counter() - started)
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def report(title, seconds, peer):
+    """Print every task as a ratio to the peer."""
+    print(f"\n{title}; {peer} takes {seconds[peer]:.4f} s")
+    for name, value in seconds.items():
+        if name != peer:
+            print(f"  {name:32s} {value / seconds[peer]:.2f} times {peer}", flush=True)
+
+
+def kernel():
+    """Kernel matrices at n = 5000, d = 20 against scikit-learn's rbf_kernel."""
+    X = np.random.default_rng(0).standard_normal((5000, 20))
+    tasks = {"rbf_kernel": lambda: rbf_kernel(X)}
+    for name in ("erf", "relu", "rbf"):
+        tasks[f"NNGP {name} depth 1"] = lambda k=NNGP(name): k(X)
+        deep = NTK(name, depth=3, weight_variance=1.7, bias_variance=0.2)
+        tasks[f"NNGP + NTK {name} depth 3"] = lambda k=deep: k.nngp_and_ntk(X)
+    report("Kernel matrix", interleaved(tasks, 9), "rbf_kernel")
+
+
+def step():
+    """One evidence and gradient against bare potrf + potri, n = 1200, d = 8."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((1200, 8))
+    Y = np.sin(X[:, :1])
+    K = rbf_kernel(X) + 0.1 * np.eye(len(X))
+
+    def bare():
+        factor, _ = lapack.dpotrf(K.copy().T, lower=0, overwrite_a=1, clean=0)
+        lapack.dpotri(factor, lower=0, overwrite_c=1)
+
+    tasks = {"potrf + potri": bare}
+    free = ("readout_variance", "weight_variance", "bias_variance", "alpha")
+    for name in ("erf", "relu", "rbf"):
+        point = Hyperparameters(NNGP(name).network(), 0.1, np.eye(8))
+        problem = RegularizedEvidence(
+            Data(X, Y), point, width=10.0, covariance_type="full", free=free
+        )
+        vector = problem.pack(point)
+        tasks[f"{name}, full covariance"] = lambda p=problem, v=vector: p(v)
+    ard = GaussianProcessRegressor(gpr_kernel(8), optimizer=None).fit(X, Y[:, 0])
+    theta = ard.kernel_.theta
+    tasks["scikit-learn ARD step"] = lambda: ard.log_marginal_likelihood(
+        theta, eval_gradient=True, clone_kernel=False
+    )
+    report("Evidence with gradient", interleaved(tasks, 9), "potrf + potri")
+
+
+def gpr_kernel(d):
+    """ARD kernel of the peer."""
+    return ConstantKernel(1.0, (1e-3, 1e4)) * RBF(
+        np.full(d, d**0.5), (1e-2, 1e4)
+    ) + WhiteKernel(0.1, (1e-6, 1e1))
+
+
+def fit():
+    """Default fit against GPR-ARD, n = 1200, d = 8, 3 features matter."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((3200, 8))
+    signal = np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2]
+    y = signal + 0.2 * rng.standard_normal(len(X))
+    X, y, X_test, truth = X[:1200], y[:1200], X[1200:], signal[1200:]
+    models = {
+        "GPR-ARD": GaussianProcessRegressor(gpr_kernel(8), normalize_y=True),
+        "AdaptiveKernelRegressor": AdaptiveKernelRegressor(),
+    }
+    tasks = {k: (lambda m=m: m.fit(X, y)) for k, m in models.items()}
+    report("Fit, n = 1200, d = 8", interleaved(tasks, 3), "GPR-ARD")
+    error = {
+        k: np.sqrt(np.mean((m.predict(X_test) - truth) ** 2)) for k, m in models.items()
+    }
+    noisy = {k: np.sqrt(e**2 + 0.2**2) for k, e in error.items()}
+    ours, peer = error["AdaptiveKernelRegressor"], error["GPR-ARD"]
+    ratio = noisy["AdaptiveKernelRegressor"] / noisy["GPR-ARD"]
+    print(f"  RMSE to the noiseless target {ours:.4f} against {peer:.4f}, ", end="")
+    print(f"to noisy observations {ratio:.3f} times")
+
+
+def search():
+    """Seconds of a default search on 100 rows."""
+    X, y = sparse_relevance(100, n_features=6)
+    tasks = {"AdaptiveKernelRegressorCV": lambda: AdaptiveKernelRegressorCV().fit(X, y)}
+    seconds = interleaved(tasks, 5)
+    print(f"\nDefault search, 100 rows x 6: {seconds.popitem()[1]:.2f} s")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    print(
+        f"{platform.machine()}, Python {platform.python_version()}, "
+        f"numpy {np.__version__}, scipy {scipy.__version__}, "
+        f"scikit-learn {sklearn.__version__}, one thread"
+    )
+    parts = {f.__name__: f for f in (kernel, step, fit, search)}
+    for part in sys.argv[1:] or parts:
+        parts[part]()
