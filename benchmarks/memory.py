@@ -6,16 +6,12 @@ Each part runs in a process of its own; the peak is what the operating system sa
 beyond the imports.
 """
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"
-
 import multiprocessing
 import resource
 import sys
 
 from _data import sparse_relevance
+from threadpoolctl import threadpool_limits
 
 from adaptive_kernels import AdaptiveKernelRegressor
 
@@ -28,6 +24,7 @@ def peak_bytes():
 def fit(n, options):
     """Extra peak of a fit, and what predicting n rows without std adds to it."""
     X, y = sparse_relevance(2 * n, n_features=8)
+    threadpool_limits(1)
     AdaptiveKernelRegressor(**options).fit(X[:50], y[:50])
     before = peak_bytes()
     model = AdaptiveKernelRegressor(max_iter=5, **options).fit(X[:n], y[:n])

@@ -45,7 +45,7 @@ def make_kernels():
                     key = f"{cls.__name__}-{name}-{depth}-{metric}"
                     kernels[key] = cls(name, **settings)
     # Few, because a function costs a table of coefficients per layer and call.
-    for cls, depth in ((NNGP, 1), (NTK, 1), (NTK, 3)):
+    for cls, depth in ((NNGP, 1), (NTK, 3)):
         settings = dict(depth=depth, metric=METRICS["full"], **SETTINGS)
         kernels[f"{cls.__name__}-tanh-{depth}-full"] = cls(np.tanh, **settings)
     relu, erf = kernels["NNGP-relu-1-plain"], kernels["NTK-erf-3-diag"]

@@ -161,19 +161,19 @@ class RescaledPosterior(GaussianPosterior):
 
     def leave_one_out(self, data):
         """Mean (n, C) and observation variance (n, C), with the scale held fixed."""
-        s, rotation = (
-            asarray_like(a, data.Y) for a in np.linalg.eigh(self.saddle.scale)
-        )
+        s, rotation = self._rotated_scales(data.Y)
         spread = self.point.alpha + self.eigenvalues[:, None] * s
         precision = self.factor**2 @ (1 / spread)
         mean = data.Y @ rotation - (self.dual @ rotation) / s / precision
         return mean @ rotation.T, (1 / precision) @ (rotation.T**2)
 
+    def _rotated_scales(self, like):
+        """Eigenvalues (C,) and eigenvectors (C, C) of the scale."""
+        return tuple(asarray_like(a, like) for a in np.linalg.eigh(self.saddle.scale))
+
     def _reduction(self, cross):
         """Projections of the cross kernel, and each rotated output's kept share."""
-        s, rotation = (
-            asarray_like(a, cross) for a in np.linalg.eigh(self.saddle.scale)
-        )
+        s, rotation = self._rotated_scales(cross)
         share = s**2 / (self.point.alpha + self.eigenvalues[:, None] * s)
         return cross @ self.factor, share, s, rotation
 

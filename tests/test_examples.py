@@ -1,0 +1,79 @@
+"""What users are told to run runs, and what they are told to read is there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
+TEXTS = [ROOT / "README.md", ROOT / "docs" / "index.md"]
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def run(code, folder):
+    path = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "MPLBACKEND": "Agg",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def python_blocks(text):
+    return re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def relative_links(text):
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [link for link in links if "://" not in link and not link.startswith("#")]
+
+
+def test_there_is_an_example():
+    assert EXAMPLES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXAMPLES, ids=name_of)
+def test_example_runs_without_warning(path, tmp_path):
+    result = run(path.read_text(encoding="utf-8"), tmp_path)
+    assert "Warning" not in result.stderr
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=name_of)
+def test_code_in_text_runs(path, tmp_path):
+    blocks = python_blocks(path.read_text(encoding="utf-8"))
+    assert blocks
+    result = run("\n".join(blocks), tmp_path)
+    assert result.stdout
+
+
+@pytest.mark.parametrize(
+    "path", [*TEXTS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=name_of
+)
+def test_links_lead_to_files(path):
+    links = relative_links(path.read_text(encoding="utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_first_line_says_which_nngp_is_meant():
+    first = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()[0]
+    assert "NNGP" in first and "neural-network" in first
