@@ -55,8 +55,10 @@ def _extend_path(estimator, data, fold, scorer, candidates, path, only):
 
 
 def _nearest(width, points):
-    if isinf(width) or not points:
+    if not points:
         return None
+    if isinf(width):
+        return points[max(points)]
     return points[min(points, key=lambda known: abs(log(known / width)))]
 
 

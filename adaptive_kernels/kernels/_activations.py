@@ -29,12 +29,12 @@ class Activation:
         """The dual prepared for the given pre-activation variances."""
         return self
 
-    def diagonal(self, q, gain=1.0):
-        """S(q), dS/dq, D(q), dD/dq at k = q1 = q2 = q."""
-        s, d = self.dual(q, q, q, gain)
-        _, s1, s2 = self.first_partials(q, q, q, gain)
-        dd, d1, d2 = self.second_partials(q, q, q, gain)
-        return s, d + s1 + s2, d, dd + d1 + d2
+    def diagonal(self, q, gain=1.0, tangent=True):
+        """S(q), dS/dq, D(q), dD/dq at k = q1 = q2 = q; the last only for `tangent`."""
+        s, _ = self.dual(q, q, q, gain, derivative=False)
+        d, s1, s2 = self.first_partials(q, q, q, gain)
+        slope = sum(self.second_partials(q, q, q, gain)) if tangent else None
+        return s, d + s1 + s2, d, slope
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class PiecewiseLinear(Activation):
         turn = cosine * cusp / -2
         return cusp / radius, turn / (q1 + TINY), turn / (q2 + TINY)
 
-    def diagonal(self, q, gain=1.0):
+    def diagonal(self, q, gain=1.0, tangent=True):
         half, _ = self._constants(gain)
         return half * q, half + 0 * q, half + 0 * q, 0 * q
 

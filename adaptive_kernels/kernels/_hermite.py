@@ -119,7 +119,7 @@ class HermiteDual(Activation):
         turn = d + bend * rho
         return bend * scale, d1 - turn / (2 * _safe(q1)), d2 - turn / (2 * _safe(q2))
 
-    def diagonal(self, q, gain=1.0):
+    def diagonal(self, q, gain=1.0, tangent=True):
         host = to_numpy(q)
         values = np.exp(self._interpolate(self.moments, host))
         values = values * (host > 0)[..., None]

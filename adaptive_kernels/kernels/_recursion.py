@@ -87,7 +87,8 @@ def variances(F, network):
     t, slopes, duals = [q[0]], [], []
     for layer in range(network.depth):
         duals.append(network.activation.for_variances(q[-1]))
-        slopes.append(duals[-1].diagonal(q[-1], network.gain(layer)))
+        gain = network.gain(layer)
+        slopes.append(duals[-1].diagonal(q[-1], gain, network.tangent))
         if layer < network.depth - 1:
             s, _, d, _ = slopes[-1]
             q.append(network.bias_variance + s)
