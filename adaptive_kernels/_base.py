@@ -159,13 +159,15 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if root is not None:
             device_root = asarray_like(root, X)
             mapped = X * device_root if root.ndim == 1 else X @ device_root
-        template = Hyperparameters(kernel.network(), float(self.alpha))
-        if self.optimizer is None:
-            return Data(mapped, Y, weights), root, Search(template, {})
-        bounds = {h.name: h.bounds[0] for h in kernel.hyperparameters if not h.fixed}
-        bounds["alpha"] = NOISE_BOUNDS
+        data = Data(mapped, Y, weights)
+        # Zero noise has no logarithm to climb from.
+        alpha = self.alpha or (NOISE_BOUNDS[0] if self.optimizer else 0.0)
+        template = Hyperparameters(kernel.network(), float(alpha))
         limits = {k: getattr(self, k) for k in ("max_iter", "tol") if hasattr(self, k)}
-        data, search = Data(mapped, Y, weights), Search(template, bounds, **limits)
+        if self.optimizer is None:
+            return data, root, Search(template, {}, **limits)
+        bounds = {h.name: h.bounds[0] for h in kernel.hyperparameters if not h.fixed}
+        search = Search(template, {**bounds, "alpha": NOISE_BOUNDS}, **limits)
         starts = () if self.kernel is None else (template,)
         if self.n_restarts_optimizer:
             rng = check_random_state(self.random_state)
@@ -294,7 +296,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         data = self._training
         mean, spread = self._posterior.leave_one_out(data)
         xp, index = namespace(mean), self._row_of_sample
-        std = xp.sqrt(spread) * self._y_scale
+        std = xp.sqrt(xp.maximum(spread, 0 * spread) + self.alpha_) * self._y_scale
         host = isinstance(data.X, np.ndarray) or self.device is not None
         mean, std = (
             self._shaped(xp.take(values, index, axis=0), host)
@@ -322,7 +324,13 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if theta is None and not eval_gradient:
             return self.log_marginal_likelihood_value_
         kernel = self.kernel_
-        kernel = kernel if theta is None else kernel.clone_with_theta(np.asarray(theta))
+        if theta is not None:
+            if np.shape(theta) != kernel.theta.shape:
+                raise ValueError(
+                    f"theta has shape {np.shape(theta)}, but kernel_.theta has "
+                    f"{kernel.theta.shape}."
+                )
+            kernel = kernel.clone_with_theta(np.asarray(theta, dtype=float))
         data, point = self._training, self._posterior.point
         point = replace(point, network=kernel.network())
         if not eval_gradient:
@@ -367,6 +375,14 @@ def _distinct_rows(X, Y, sample_weight):
     inverse = inverse.reshape(-1)
     total = np.bincount(inverse, weights[kept])
     return kept[first], inverse, None if np.all(total == 1) else total
+
+
+def column_variances(X, weights):
+    """Variance of every column of X, weighted: ndarray (d,)."""
+    X = to_numpy(X)
+    weights = None if weights is None else to_numpy(weights)
+    mean = np.average(X, axis=0, weights=weights)
+    return np.average((X - mean) ** 2, axis=0, weights=weights)
 
 
 def _on_host(value):

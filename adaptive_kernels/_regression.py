@@ -9,8 +9,8 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._array import asarray_like, namespace, small_problem_threads, to_numpy
-from ._base import WideNetworkRegressor
+from ._array import asarray_like, small_problem_threads, to_numpy
+from ._base import WideNetworkRegressor, column_variances
 from ._tuning import (
     climb,
     tune_covariance,
@@ -296,7 +296,7 @@ class AdaptiveKernelRegressor(
         if metric is None:
             metric = np.ones(d) if self.covariance_type == "diag" else np.eye(d)
         covariance = self.kernel_.weight_variance / d * metric
-        spread = to_numpy(namespace(X).var(X, axis=0))
+        spread = column_variances(X, self._training.weights)
         shares = (covariance if metric.ndim == 1 else np.diag(covariance)) * spread
         shares = shares / shares.sum() if shares.sum() > 0 else shares
         on_host = self.device is not None or isinstance(X, np.ndarray)

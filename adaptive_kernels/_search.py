@@ -13,7 +13,7 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import KFold, check_cv
 from sklearn.utils._array_api import check_same_namespace
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -21,6 +21,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ._array import check_device
 from ._base import unchanged_on_failure
 from ._race import Race
 from ._regression import AdaptiveKernelRegressor
@@ -63,6 +64,8 @@ class AdaptiveKernelRegressorCV(
     scalings : sequence of float, default=(1.0,)
     covariance_types : sequence of {"diag", "full"}, default=("diag", "full")
     cv : int, cross-validation generator or iterable, default=5
+        A number of folds is shuffled, with `random_state` or with seed 0, because
+        tables often come sorted; give a splitter for time series or groups.
     scoring : str, callable or None, default=None
         None is the mean predictive log density.
     n_jobs : int, default=None
@@ -177,7 +180,7 @@ device, random_state :
                 sample_weight = _check_sample_weight(
                     sample_weight, X, ensure_non_negative=True
                 )
-            folds = list(check_cv(self.cv).split(X, y))
+            folds = list(self._splitter().split(X, y))
             self._search((X, y, sample_weight), folds, kernels)
         return self
 
@@ -186,14 +189,28 @@ device, random_state :
         kernels = self.kernels
         if kernels is None:
             kernels = [NNGP("erf"), NNGP("relu"), NNGP("rbf")]
-        if len(kernels) == 0 or len(self.covariance_types) == 0:
-            raise ValueError("kernels and covariance_types need at least one entry.")
+        types = self.covariance_types
+        if len(kernels) == 0:
+            raise ValueError("kernels is empty: give at least one.")
+        if isinstance(types, str) or not types or {*types} - {"diag", "full"}:
+            raise ValueError(
+                f"covariance_types must list 'diag' or 'full', got {types!r}."
+            )
+        check_device(self.device)
         for name in ("widths", "scalings"):
             values = getattr(self, name)
-            good = all(isinstance(v, Real) and v > 0 for v in values)
+            top = inf if name == "widths" else np.finfo(float).max
+            good = all(isinstance(v, Real) and 0 < v <= top for v in values)
             if len(values) == 0 or not good:
                 raise ValueError(f"{name} must be positive numbers, got {values!r}.")
         return list(kernels)
+
+    def _splitter(self):
+        if self.cv is not None and not isinstance(self.cv, Integral):
+            return check_cv(self.cv)
+        seed = 0 if self.random_state is None else self.random_state
+        n_splits = 5 if self.cv is None else self.cv
+        return KFold(n_splits, shuffle=True, random_state=seed)
 
     def _template(self, kernel, covariance_type):
         shared = {name: getattr(self, name) for name in _SHARED}
@@ -208,6 +225,9 @@ device, random_state :
             for k, kernel in enumerate(kernels)
             for kind in types
         }
+        for template in templates.values():
+            template._validate_params()
+            template._kernel().network()
         scorer = None
         if self.scoring is not None:
             scorer = check_scoring(templates[0, types[0]], self.scoring)
@@ -289,7 +309,8 @@ device, random_state :
         -------
         array of shape (n_samples, n_features)
         """
-        return self.best_estimator_.transform(self._validate_rows(X, "transform"))
+        X = self._validate_rows(X, "transform")
+        return self.best_estimator_.transform(X)
 
     @property
     def _n_features_out(self):

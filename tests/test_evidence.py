@@ -101,7 +101,9 @@ def test_gradient_with_an_activation_function():
 
 
 @pytest.mark.parametrize("covariance_type", [None, "diag", "full"])
-@pytest.mark.parametrize("kernel", [NNGP("relu"), NTK("erf", depth=2)], ids=repr)
+@pytest.mark.parametrize(
+    "kernel", [NNGP("relu"), NNGP("identity"), NTK("erf", depth=2)]
+)
 def test_gradient_over_several_blocks(kernel, covariance_type):
     data = make_data(weighted=True, n=210, d=2)
     check_value_and_gradient(kernel, data, covariance_type, ALL)

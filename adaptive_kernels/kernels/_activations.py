@@ -16,9 +16,6 @@ from scipy import special
 
 from .._array import in_place, is_numpy, namespace
 
-# Added to variances that divide: rows of zero variance then give zero, not NaN.
-TINY = 1e-300
-
 
 class Activation:
     """Base of the activations that know their dual in closed form."""
@@ -47,8 +44,8 @@ class Erf(Activation):
         return special.erf(z)
 
     def dual(self, k, q1, q2, gain=1.0, derivative=True):
-        c, slope = self._correlation(k, q1, q2)
-        d = _erf_slope(c, slope, gain) if derivative else None
+        c, root, slope = self._correlation(k, q1, q2)
+        d = _quotient(slope, root, 2 * gain / pi) if derivative else None
         c = in_place("asin", c)
         c *= 2 * gain / pi
         return c, d
@@ -56,29 +53,43 @@ class Erf(Activation):
     @staticmethod
     def _correlation(k, q1, q2):
         xp = namespace(k)
-        scale = (2 / xp.sqrt(1 + 2 * q1)) * (1 / xp.sqrt(1 + 2 * q2))
-        return k * scale, scale
+        a, b = 1 / (1 + 2 * q1), 1 / (1 + 2 * q2)
+        scale = (2 * xp.sqrt(a)) * xp.sqrt(b)
+        c = k * scale
+        root = c * c
+        root *= -1
+        root += 1
+        if not is_numpy(xp) or root.min() < 1e-6:
+            # |k| <= sqrt(q1 q2) bounds 1 - c^2 from below, where it cancels.
+            root = xp.maximum(root, a + b - a * b)
+            c = xp.clip(c, -1.0, 1.0)
+        return c, in_place("sqrt", root), scale
 
     def first_partials(self, k, q1, q2, gain=1.0):
-        c, slope = self._correlation(k, q1, q2)
-        d = _erf_slope(c, slope, gain)
+        _, root, slope = self._correlation(k, q1, q2)
+        d = _quotient(slope, root, 2 * gain / pi)
         shared = d * k
         return d, shared * (-1 / (1 + 2 * q1)), shared * (-1 / (1 + 2 * q2))
 
     def second_partials(self, k, q1, q2, gain=1.0):
         det = (1 + 2 * q1) * (1 + 2 * q2) - 4 * k * k
-        cube = (4 * gain / pi) / det**1.5
+        det = namespace(k).maximum(det, 1 + 2 * q1 + 2 * q2)
+        cube = 4 * gain / pi * (1 / namespace(k).sqrt(det)) ** 3
         return 4 * k * cube, -(1 + 2 * q2) * cube, -(1 + 2 * q1) * cube
 
+    def diagonal(self, q, gain=1.0, tangent=True):
+        xp = namespace(q)
+        root = xp.sqrt(1 + 4 * q)
+        s = (2 * gain / pi) * xp.atan2(2 * q, root)
+        d = (4 * gain / pi) / root
+        return s, d / (1 + 2 * q), d, -2 * d / root**2
 
-def _erf_slope(c, slope, gain):
-    """Slope * (2 gain / pi) / sqrt(1 - c^2), in the memory of `slope`."""
-    root = c * c
-    root *= -1
-    root += 1
-    slope /= in_place("sqrt", root)
-    slope *= 2 * gain / pi
-    return slope
+
+def _quotient(top, bottom, factor):
+    """Quotient factor * top / bottom, in the memory of `top`."""
+    top /= bottom
+    top *= factor
+    return top
 
 
 @dataclass(frozen=True)
@@ -116,7 +127,7 @@ class PiecewiseLinear(Activation):
         sine *= radius
         sine *= kappa / 2
         d = _piecewise_slope(cosine, half, kappa)
-        return d, sine / (q1 + TINY), sine / (q2 + TINY)
+        return d, sine / _positive(q1), sine / _positive(q2)
 
     def second_partials(self, k, q1, q2, gain=1.0):
         _, kappa = self._constants(gain)
@@ -125,17 +136,22 @@ class PiecewiseLinear(Activation):
         # The cusp at duplicate rows has no derivative; zero is its symmetric choice.
         cusp = xp.where(sine > 0, kappa / xp.where(sine > 0, sine, sine + 1), 0 * sine)
         turn = cosine * cusp / -2
-        return cusp / radius, turn / (q1 + TINY), turn / (q2 + TINY)
+        return cusp / radius, turn / _positive(q1), turn / _positive(q2)
 
     def diagonal(self, q, gain=1.0, tangent=True):
         half, _ = self._constants(gain)
         return half * q, half + 0 * q, half + 0 * q, 0 * q
 
 
+def _positive(q):
+    """Variances that may divide: a row of zero variance then gives zero, not NaN."""
+    return q + namespace(q).finfo(q.dtype).smallest_normal
+
+
 def _angle(k, q1, q2):
     """Cosine, sine and product of lengths of pre-activations; zero rows are safe."""
     xp = namespace(k)
-    radius = xp.sqrt(q1 + TINY) * xp.sqrt(q2 + TINY)
+    radius = xp.sqrt(_positive(q1)) * xp.sqrt(_positive(q2))
     cosine = k / radius
     sine = cosine * cosine
     sine *= -1
@@ -151,6 +167,14 @@ def _piecewise_slope(cosine, half, kappa):
     d *= -kappa
     d += half
     return d
+
+
+def _not_positive(exponent):
+    """Exponents that are negative but for rounding."""
+    xp = namespace(exponent)
+    if is_numpy(xp) and exponent.max() <= 0:
+        return exponent
+    return xp.clip(exponent, max=0.0)
 
 
 @dataclass(frozen=True)
@@ -174,12 +198,13 @@ class Sine(Activation):
         difference = f2 * k
         difference -= mean1
         difference -= mean2
-        difference = in_place("exp", difference)
+        difference = in_place("exp", _not_positive(difference))
         difference *= half
         tilt = cos(2 * self.phase)
         if abs(tilt) < 1e-15:
             return difference, None
-        return difference, (half * tilt) * xp.exp(-f2 * k - mean1 - mean2)
+        total = _not_positive(-f2 * k - mean1 - mean2)
+        return difference, (half * tilt) * xp.exp(total)
 
     def dual(self, k, q1, q2, gain=1.0, derivative=True):
         f2 = self.frequency**2
@@ -209,49 +234,50 @@ class GELU(Activation):
         return z * special.ndtr(z)
 
     def dual(self, k, q1, q2, gain=1.0, derivative=True):
+        root = self._root(k, q1, q2)
+        angle = namespace(k).atan2(k, root)
+        s = gain / 4 * k + gain / (2 * pi) * (self._even(k, q1, q2, root) + k * angle)
+        return s, self._slope(k, q1, q2, root, angle, gain) if derivative else None
+
+    @staticmethod
+    def _root(k, q1, q2):
+        """Root of (1 + q1) (1 + q2) - k^2, which |k| <= sqrt(q1 q2) bounds below."""
         xp = namespace(k)
+        return xp.sqrt(xp.maximum((1 + q1) * (1 + q2) - k * k, 1 + q1 + q2))
+
+    @staticmethod
+    def _even(k, q1, q2, root):
         a, b = 1 + q1, 1 + q2
-        root = xp.sqrt(a * b - k * k)
-        angle = xp.atan2(k, root)
-        s = (k * k + q1 * q2 * root**2) / (a * b * root) + k * angle
-        s = gain / 4 * k + gain / (2 * pi) * s
-        if not derivative:
-            return s, None
-        return s, self._slope(k, q1, q2, root, angle, gain)
+        return k / a * (k / b) / root + q1 / a * (q2 / b) * root
 
     @staticmethod
     def _slope(k, q1, q2, root, angle, gain):
-        rest = 1 / root**2 + (1 - q1 * q2) / ((1 + q1) * (1 + q2)) + 1
+        rest = 1 / root**2 + (2 + q1 + q2) / (1 + q1) / (1 + q2)
         return gain / 4 + gain / (2 * pi) * (angle + k / root * rest)
 
     def first_partials(self, k, q1, q2, gain=1.0):
-        xp = namespace(k)
-        a, b = 1 + q1, 1 + q2
-        root = xp.sqrt(a * b - k * k)
-        d = self._slope(k, q1, q2, root, xp.atan2(k, root), gain)
-        top = k * k + q1 * q2 * root**2
+        root = self._root(k, q1, q2)
+        d = self._slope(k, q1, q2, root, namespace(k).atan2(k, root), gain)
+        even = self._even(k, q1, q2, root)
 
         def partial(a, b, p, q):
-            value = (q * root**2 + p * q * b) / (a * b * root)
-            value = value - top / (a**2 * b * root) - top / (2 * a * root**3)
-            return gain / (2 * pi) * (value - k * k / (2 * a * root))
+            value = q / b * (root / a) + p / a * (q / root) - even / a
+            value = value - even * (b / root) / (2 * root) - k / root * (k / a) / 2
+            return gain / (2 * pi) * value
 
-        return d, partial(a, b, q1, q2), partial(b, a, q2, q1)
+        return d, partial(1 + q1, 1 + q2, q1, q2), partial(1 + q2, 1 + q1, q2, q1)
 
     def second_partials(self, k, q1, q2, gain=1.0):
-        xp = namespace(k)
-        a, b = 1 + q1, 1 + q2
-        root = xp.sqrt(a * b - k * k)
-        rest = 1 - q1 * q2
-        dd = 1 / root + (1 + rest + a * b) / root**3 + 3 * k * k / root**5
+        root = self._root(k, q1, q2)
+        ratio = k / root
+        dd = (1 + (3 + q1 + q2) / root**2 + 3 * ratio**2 / root**2) / root
 
-        def partial(a, b, q):
-            value = -q / (a * b) - rest / (a**2 * b)
-            value = value / root - (rest / a + b) / (2 * root**3)
-            return k * (value - 1.5 * b / root**5 - 1 / (2 * a * root))
+        def partial(a, b):
+            value = -1 / a**2 - 1 / (2 * a) - (2 + q1 + q2) / a / (2 * root**2)
+            return ratio * (value - 1.5 * (b / root**2) / root**2)
 
-        scale = gain / (2 * pi)
-        return scale * dd, scale * partial(a, b, q2), scale * partial(b, a, q1)
+        scale, a, b = gain / (2 * pi), 1 + q1, 1 + q2
+        return scale * dd, scale * partial(a, b), scale * partial(b, a)
 
 
 ACTIVATIONS = {

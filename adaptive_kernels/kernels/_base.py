@@ -5,13 +5,14 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.gaussian_process.kernels import (
     ConstantKernel,
+    Exponentiation,
     Hyperparameter,
     Kernel,
     Product,
     Sum,
 )
 
-from .._array import asarray_like, empty, is_numpy, namespace, to_numpy
+from .._array import asarray_like, empty, namespace, to_numpy
 from ._activations import ACTIVATIONS, Activation
 from ._derivatives import parameter_derivative
 from ._hermite import HermiteActivation
@@ -41,28 +42,58 @@ def resolve_activation(activation):
     )
 
 
-class Constant(ConstantKernel):
+class _Operators:
+    """Sums, products and powers that stay on the arrays' library and type."""
+
+    def __add__(self, other):
+        return _Sum(self, _as_kernel(other))
+
+    def __radd__(self, other):
+        return _Sum(_as_kernel(other), self)
+
+    def __mul__(self, other):
+        return _Product(self, _as_kernel(other))
+
+    def __rmul__(self, other):
+        return _Product(_as_kernel(other), self)
+
+    def __pow__(self, exponent):
+        return _Power(self, exponent)
+
+
+class _Sum(_Operators, Sum):
+    pass
+
+
+class _Product(_Operators, Product):
+    pass
+
+
+class _Power(_Operators, Exponentiation):
+    pass
+
+
+class Constant(_Operators, ConstantKernel):
     """scikit-learn's constant kernel, on any array library."""
 
     def __call__(self, X, Y=None, eval_gradient=False):
-        if is_numpy(namespace(X)):
+        if eval_gradient:
             return super().__call__(X, Y, eval_gradient)
-        columns = X if Y is None else Y
-        block = empty(X, (X.shape[0], columns.shape[0]))
+        X = _as_rows(X)
+        rows = X if Y is None else _as_rows(Y)
+        block = empty(X, (X.shape[0], rows.shape[0]))
         block[...] = self.constant_value
         return block
 
     def diag(self, X):
-        if is_numpy(namespace(X)):
-            return super().diag(X)
-        return 0 * X[:, 0] + self.constant_value
+        return 0 * _as_rows(X)[:, 0] + self.constant_value
 
 
 def _as_kernel(value):
     return value if isinstance(value, Kernel) else Constant(value)
 
 
-class WideKernel(Kernel):
+class WideKernel(_Operators, Kernel):
     """Shared body of `NNGP` and `NTK`."""
 
     _tangent = False
@@ -148,19 +179,26 @@ class WideKernel(Kernel):
         """
         if self.metric is None:
             return None
-        metric = np.asarray(to_numpy(self.metric), dtype=float)
+        try:
+            metric = np.asarray(to_numpy(self.metric), dtype=float)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"metric must hold numbers, got {self.metric!r}."
+            ) from None
         if metric.shape not in ((n_features,), (n_features, n_features)):
             raise ValueError(
                 f"metric has shape {metric.shape}, but X has {n_features} features: "
                 f"give None, ({n_features},) or ({n_features}, {n_features})."
             )
+        if not np.all(np.isfinite(metric)) or not np.allclose(metric, metric.T):
+            raise ValueError("metric must be finite and symmetric.")
         if metric.ndim == 1:
             values, root = metric, np.sqrt(np.maximum(metric, 0))
         else:
             values, vectors = np.linalg.eigh(metric)
             root = vectors * np.sqrt(np.maximum(values, 0))
-        if not np.all(np.isfinite(values)) or values.min() < -1e-10 * values.max():
-            raise ValueError("metric must be finite and positive semi-definite.")
+        if values.min() < -1e-10 * values.max():
+            raise ValueError("metric must be positive semi-definite.")
         return root
 
     def _features(self, X, network):
@@ -223,17 +261,11 @@ class WideKernel(Kernel):
         """Whether the kernel depends on differences of inputs only: no."""
         return False
 
-    def __add__(self, other):
-        return Sum(self, _as_kernel(other))
-
-    def __radd__(self, other):
-        return Sum(_as_kernel(other), self)
-
-    def __mul__(self, other):
-        return Product(self, _as_kernel(other))
-
-    def __rmul__(self, other):
-        return Product(_as_kernel(other), self)
+    def __eq__(self, other):
+        if type(self) is not type(other):
+            return False
+        ours, theirs = self.get_params(), other.get_params()
+        return all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
     def __repr__(self):
         activation = getattr(self.activation, "__name__", self.activation)

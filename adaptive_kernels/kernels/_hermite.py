@@ -11,6 +11,8 @@ kinks make the series slow, S and D come from one-dimensional quadrature instead
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from math import floor, log2
 
 import numpy as np
 from numpy.polynomial import chebyshev, legendre
@@ -21,7 +23,7 @@ from ._activations import Activation
 DEGREE = 60
 CHEBYSHEV_POINTS = 48
 REACH = 12.0
-MAX_KINKS = 64
+MAX_ROUGH = 1000
 _PANEL_ORDER = 16
 
 
@@ -42,10 +44,16 @@ class HermiteActivation(Activation):
         return self.function(z)
 
     def for_variances(self, *variances):
-        positive = [to_numpy(v)[to_numpy(v) > 0] for v in variances]
-        positive = np.concatenate([v.ravel() for v in positive])
+        positive = [to_numpy(v).ravel() for v in variances]
+        positive = np.concatenate([v[v > 0] for v in positive])
         low, high = (positive.min(), positive.max()) if positive.size else (1.0, 1.0)
-        return HermiteDual(self.function, low * 0.999, high * 1.001)
+        # Whole octaves, so that the steps of a search share their tables.
+        return _prepared(self.function, floor(log2(low)), floor(log2(high)) + 1)
+
+
+@lru_cache(maxsize=64)
+def _prepared(function, low, high):
+    return HermiteDual(function, 2.0**low, 2.0**high)
 
 
 class HermiteDual(Activation):
@@ -53,10 +61,12 @@ class HermiteDual(Activation):
 
     def __init__(self, function, low, high):
         self.low, self.high = np.log(low), np.log(high)
+        self.at_zero = float(_evaluate(function, np.zeros(1))[0])
         grid = chebyshev.chebpts1(CHEBYSHEV_POINTS)
         q = np.exp(self.low + (grid + 1) * (self.high - self.low) / 2)
-        kinks = find_kinks(function, REACH * np.sqrt(high))
-        rows = [_coefficients(function, v, kinks) for v in q]
+        edges = breakpoints(function, REACH * np.sqrt(high))
+        self.jumps = _jumps(function, edges)
+        rows = [_coefficients(function, v, edges) for v in q]
         fit = chebyshev.chebvander(grid, CHEBYSHEV_POINTS - 1)
         self.coefficients = np.linalg.solve(fit, np.stack([r[0] for r in rows]))
         moments = np.log(np.maximum(np.stack([r[1] for r in rows]), 1e-300))
@@ -86,13 +96,20 @@ class HermiteDual(Activation):
         return total
 
     def _tables(self, q1, q2):
-        q1, q2 = to_numpy(q1), to_numpy(q2)
+        q1, q2 = (to_numpy(q).astype(float) for q in (q1, q2))
         return (
-            self._interpolate(self.coefficients, q1),
-            self._interpolate(self.coefficients, q2),
+            self._at(q1),
+            self._at(q2),
             self._interpolate(self.coefficients, q1, derivative=True),
             self._interpolate(self.coefficients, q2, derivative=True),
         )
+
+    def _at(self, q):
+        """Hermite coefficients; those of a constant where the variance is zero."""
+        values = self._interpolate(self.coefficients, q)
+        constant = np.zeros(DEGREE + 1)
+        constant[0] = self.at_zero
+        return np.where((q > 0)[..., None], values, constant)
 
     def dual(self, k, q1, q2, gain=1.0, derivative=True):
         a1, a2, _, _ = self._tables(q1, q2)
@@ -120,9 +137,15 @@ class HermiteDual(Activation):
         return bend * scale, d1 - turn / (2 * _safe(q1)), d2 - turn / (2 * _safe(q2))
 
     def diagonal(self, q, gain=1.0, tangent=True):
-        host = to_numpy(q)
+        if tangent and self.jumps:
+            raise ValueError(
+                "activation jumps, so its derivative has no finite variance and the "
+                "NTK does not exist: use the NNGP or a continuous activation."
+            )
+        host = to_numpy(q).astype(float)
         values = np.exp(self._interpolate(self.moments, host))
-        values = values * (host > 0)[..., None]
+        constant = np.array([self.at_zero**2, 0.0])
+        values = np.where((host > 0)[..., None], values, constant)
         slopes = values * self._interpolate(self.moments, host, derivative=True)
         s, d = (gain * asarray_like(values[..., i], q) for i in (0, 1))
         s1, d1 = (gain * asarray_like(slopes[..., i], q) for i in (0, 1))
@@ -142,20 +165,26 @@ def _correlation(k, q1, q2):
     return namespace(k).clip(k * _scale(q1, q2), -1.0, 1.0)
 
 
-def _coefficients(function, q, kinks):
+def _coefficients(function, q, edges):
     """Hermite coefficients of phi(sqrt(q) z); E phi^2 and E phi'^2."""
     root = np.sqrt(q)
-    inside = kinks[np.abs(kinks) < REACH * root] / root
+    inside = edges[np.abs(edges) < REACH * root] / root
     edges = np.union1d(np.linspace(-REACH, REACH, 49), inside)
     x, w = legendre.leggauss(_PANEL_ORDER)
     half, middle = np.diff(edges)[:, None] / 2, (edges[1:] + edges[:-1])[:, None] / 2
     z, weight = middle + half * x, half * w
     weight = weight * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
     phi = _evaluate(function, root * z)
-    slope = phi @ _differentiation(x).T / (half * root)
+    energy = weight * phi**2
+    if np.sum(energy[np.abs(z) > REACH - 1]) > 1e-6 * np.sum(energy):
+        raise ValueError(
+            "activation grows too fast: its mean square over Gaussian pre-activations "
+            f"of variance {q:.2g} comes from the far tails."
+        )
+    slope = phi @ _differentiation().T / (half * root)
     polynomials = _hermite_values(z.ravel())
     a = polynomials @ (weight * phi).ravel()
-    return a, np.array([np.sum(weight * phi**2), np.sum(weight * slope**2)])
+    return a, np.array([np.sum(energy), np.sum(weight * slope**2)])
 
 
 def _hermite_values(z):
@@ -167,44 +196,68 @@ def _hermite_values(z):
     return h
 
 
-def _differentiation(x):
-    """Matrix that differentiates the polynomial through values at the nodes x."""
-    vander = legendre.legvander(x, len(x) - 1)
-    slopes = np.stack(
-        [legendre.legval(x, legendre.legder(row)) for row in np.eye(len(x))], axis=1
-    )
-    return slopes @ np.linalg.inv(vander)
+@lru_cache
+def _differentiation():
+    """Matrix that differentiates the polynomial through values at the panel's nodes."""
+    x, _ = legendre.leggauss(_PANEL_ORDER)
+    vander = legendre.legvander(x, _PANEL_ORDER - 1)
+    slopes = [legendre.legval(x, legendre.legder(row)) for row in np.eye(_PANEL_ORDER)]
+    return np.stack(slopes, axis=1) @ np.linalg.inv(vander)
 
 
 def _evaluate(function, points):
-    values = np.asarray(function(points), dtype=float)
-    if values.shape != points.shape or not np.all(np.isfinite(values)):
-        raise ValueError(
-            "activation must be a vectorised function that returns finite values of "
-            f"its argument's shape; got shape {values.shape} for {points.shape}."
-        )
+    refusal = (
+        "activation must be a vectorised function that returns finite real values of "
+        "its argument's shape"
+    )
+    try:
+        values = np.asarray(function(points))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{refusal}; it raised {error!r}.") from error
+    if np.iscomplexobj(values) or values.shape != points.shape:
+        raise ValueError(f"{refusal}; got {values.dtype} of shape {values.shape}.")
+    values = values.astype(float)
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"{refusal}; some were not finite.")
     return values
 
 
-def find_kinks(function, reach):
-    """Points in (-reach, reach) where the function is not smooth, by bisection."""
+def _jumps(function, edges):
+    """Whether the function is discontinuous at one of the edges."""
+    step = 1e-9 * np.maximum(1.0, np.abs(edges))
+    values = _evaluate(function, np.stack([edges - step, edges + step]))
+    return bool(np.any(np.abs(values[1] - values[0]) > 1e-3 * (1 + np.abs(values[0]))))
+
+
+def breakpoints(function, reach):
+    """Edges of panels in (-reach, reach) that resolve the function; kinks by bisection.
+
+    A panel is resolved when the last Legendre modes of the function on it vanish.
+
+    Raises
+    ------
+    ValueError
+        If the function is not smooth but for a few kinks.
+    """
     x, _ = legendre.leggauss(_PANEL_ORDER)
     to_modes = np.linalg.inv(legendre.legvander(x, _PANEL_ORDER - 1))
-    left = np.linspace(-reach, reach, 33)[:-1]
-    width = left[1] - left[0]
-    scale = np.max(np.abs(_evaluate(function, left))) + 1e-300
-    while left.size and width > 1e-13 * reach:
-        points = left[:, None] + width * (x + 1) / 2
+    # Finer towards zero, where activations bend on the scale of one.
+    graded = np.geomspace(min(0.1, reach / 2), reach, 16)
+    start = np.union1d(np.linspace(-reach, reach, 17), [*graded, *-graded])
+    left, width = start[:-1], np.diff(start)
+    scale = np.max(np.abs(_evaluate(function, start))) + 1e-300
+    edges = [start]
+    while left.size:
+        points = left[:, None] + width[:, None] * (x + 1) / 2
         modes = np.abs(_evaluate(function, points) @ to_modes.T)
         rough = modes[:, -4:].max(axis=1) > 1e-11 * scale
-        left = left[rough]
-        if len(left) > MAX_KINKS * 16:
+        rough &= width > 1e-8 * min(reach, 1.0)
+        left, width = left[rough], width[rough] / 2
+        if len(left) > MAX_ROUGH:
             raise ValueError(
                 "activation is too rough for the Hermite route: it needs a function "
-                f"that is smooth but for at most {MAX_KINKS} kinks."
+                "that is smooth but for a few kinks."
             )
-        if width < 1e-9 * reach:
-            break
-        width /= 2
-        left = np.concatenate([left, left + width])
-    return np.unique(np.round(np.append(left, 0.0), 12))
+        edges += [left, left + width, left + 2 * width]
+        left, width = np.concatenate([left, left + width]), np.tile(width, 2)
+    return np.unique(np.concatenate(edges))

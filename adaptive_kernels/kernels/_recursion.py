@@ -15,7 +15,7 @@ ill-conditioned. Work goes block by block, and a symmetric pair of blocks is don
 
 from dataclasses import dataclass
 
-from .._array import block_size, empty, namespace, set_diagonal
+from .._array import block_size, empty, mirror_lower, namespace, set_diagonal
 from ._activations import Activation
 
 
@@ -157,7 +157,7 @@ def symmetric_matrices(F, network, v=None, *, lower=False):
             pairs = F[i, :] @ F[j, :].T
             blocks = _pair_block(pairs, q1, v.take(j, 1), network, v.duals)
             for matrix, block in zip(matrices, blocks, strict=False):
-                matrix[i, j] = block
+                matrix[i, j] = block if i != j else mirror_lower(block)
                 if i != j and not lower:
                     matrix[j, i] = block.T
     nngp = set_diagonal(matrices[0], v.nngp)

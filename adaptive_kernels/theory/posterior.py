@@ -55,9 +55,10 @@ class GaussianPosterior:
         return log_evidence(data, point)
 
     def leave_one_out(self, data):
-        """Mean (n, C) and observation variance (n, C) of each row given the others."""
+        """Mean (n, C) and variance (n, C) of f at each row given the other rows."""
         mean, variance = leave_one_out(kernel_factor(data, self.point)[2], data.Y)
-        return mean, variance[:, None] + 0 * mean
+        spread = variance - data.noise(self.point.alpha)
+        return mean, spread[:, None] + 0 * mean
 
     @property
     def network(self):
@@ -160,12 +161,14 @@ class RescaledPosterior(GaussianPosterior):
         return self.fit(data, point, self.width)[1]
 
     def leave_one_out(self, data):
-        """Mean (n, C) and observation variance (n, C), with the scale held fixed."""
+        """Mean (n, C) and variance (n, C) of f, with the scale held fixed."""
         s, rotation = self._rotated_scales(data.Y)
         spread = self.point.alpha + self.eigenvalues[:, None] * s
         precision = self.factor**2 @ (1 / spread)
         mean = data.Y @ rotation - (self.dual @ rotation) / s / precision
-        return mean @ rotation.T, (1 / precision) @ (rotation.T**2)
+        noise = self.point.alpha * namespace(mean).ones_like(mean[:, 0])
+        noise = noise if data.weights is None else noise / data.weights
+        return mean @ rotation.T, (1 / precision - noise[:, None]) @ (rotation.T**2)
 
     def _rotated_scales(self, like):
         """Eigenvalues (C,) and eigenvectors (C, C) of the scale."""

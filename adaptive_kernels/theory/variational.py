@@ -15,7 +15,7 @@ from math import isinf, log, pi
 
 import numpy as np
 
-from .._array import asarray_like, namespace, to_numpy
+from .._array import LinAlgError, asarray_like, namespace, to_numpy
 from .._linalg import evidence_cotangent, factorize
 from ..kernels._derivatives import vector_jacobian
 from ..kernels._recursion import Network, features, symmetric_matrices, variances
@@ -100,6 +100,8 @@ class Data:
         xp, outputs = namespace(self.weights), self.Y.shape[1]
         excess = float(xp.sum(self.weights)) - self.weights.shape[0]
         logs = float(xp.sum(xp.log(self.weights)))
+        if alpha == 0:
+            raise LinAlgError("Repeated or weighted rows need noise: raise alpha.")
         value = -0.5 * outputs * (excess * log(2 * pi * alpha) + logs)
         return value, -0.5 * outputs * excess
 
