@@ -35,6 +35,7 @@ from ._array import (
 from ._tuning import (
     NOISE_BOUNDS,
     Search,
+    mean_square,
     random_starts,
 )
 from .kernels import NNGP
@@ -44,6 +45,7 @@ from .theory.variational import (
     Data,
     Hyperparameters,
     RegularizedEvidence,
+    combine_roots,
 )
 
 
@@ -160,6 +162,12 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             device_root = asarray_like(root, X)
             mapped = X * device_root if root.ndim == 1 else X @ device_root
         data = Data(mapped, Y, weights)
+        names = [h.name for h in kernel.hyperparameters if not h.fixed]
+        if self.optimizer and kernel.depth > 1 and "weight_variance" in names:
+            # Deeper layers share the weight variance, which cannot take X's unit too.
+            scale = np.full(X.shape[1], mean_square(data) ** -0.5)
+            root = combine_roots(root, scale)
+            data = replace(data, X=scale[0] * data.X)
         # Zero noise has no logarithm to climb from.
         alpha = self.alpha or (NOISE_BOUNDS[0] if self.optimizer else 0.0)
         template = Hyperparameters(kernel.network(), float(alpha))

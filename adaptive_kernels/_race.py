@@ -108,10 +108,12 @@ class Race:
             if pair in self.paths:
                 continue
             kin = next((p for p in self.paths if p[0] == pair[0]), None)
-            seeds = [{} if kin is None else path.points for path in self._of(kin)]
-            self.paths[pair] = [Path({}, dict(seed)) for seed in seeds]
-            only = self._winning_start(pair, candidates) if kin is None else None
-            self.starts[pair] = only
+            if kin is None:
+                self.paths[pair] = [Path({}, {}) for _ in self.folds]
+                self.starts[pair] = self._winning_start(pair, candidates)
+            else:
+                self.paths[pair] = [Path({}, dict(p.points)) for p in self.paths[kin]]
+                self.starts[pair] = None
         jobs = [(pair, i) for pair in pairs for i in range(len(self.folds))]
         results = Parallel(n_jobs=self.n_jobs)(
             delayed(_extend_path)(
@@ -136,9 +138,6 @@ class Race:
         sample = [None if a is None else _safe_indexing(a, rows) for a in self.data]
         model = clone(self.templates[pair]).set_params(width=width)
         return model._winning_start(*sample)
-
-    def _of(self, pair):
-        return self.paths[pair] if pair in self.paths else [None] * len(self.folds)
 
     def ranking(self):
         """The pairs by their best mean score so far, best first."""

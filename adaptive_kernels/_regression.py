@@ -34,7 +34,9 @@ class NNGPRegressor(WideNetworkRegressor):
     kernel : NNGP or NTK, default=None
         None means ``NNGP("erf")``. Bounds of the weight variance are relative to one
         over the mean squared entry of X, those of the readout variance to the
-        variance of y; hyperparameters with bounds "fixed" are taken as given.
+        variance of y; hyperparameters with bounds "fixed" are taken as given. At depth
+        > 1, where layers share the weight variance, X is first brought to unit mean
+        square through the metric of `kernel_`.
     alpha : float, default=1e-2
         Noise variance, in units of the variance of y if `normalize_y`. With
         `optimizer=None` it is taken as given; otherwise it starts the search

@@ -151,45 +151,65 @@ def climb(data, search, point, *, width, covariance_type, max_iter=None):
         free=tuple(search.bounds),
     )
     size = data.observations()
-    start, worst = problem.pack(point), -inf
-    if len(start) == 0:
+    point = problem.pack(point)
+    if len(point) == 0:
         return Solution(search.template, 0.0, True, 0, 0.0)
+    limit = search.max_iter if max_iter is None else max_iter
+    box = _box(problem, search, data)
+    objective = _Descent(problem, size)
+    point, n_iter = np.clip(point, box[:, 0], box[:, 1]), 0
+    while True:
+        result = minimize(
+            objective,
+            point,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=box,
+            options={
+                "maxiter": limit - n_iter,
+                "maxcor": 20,
+                "ftol": 1e-3 * search.tol / size,
+                "gtol": search.tol / size,
+            },
+        )
+        inside = (result.x > box[:, 0]) | (result.jac < 0)
+        inside &= (result.x < box[:, 1]) | (result.jac > 0)
+        residual = float(np.max(np.abs(result.jac) * inside)) * size
+        point, n_iter = result.x, n_iter + int(result.nit)
+        # Slow progress may be stale curvature: go on with a fresh memory.
+        if residual <= 10 * search.tol or result.nit == 0 or n_iter >= limit:
+            break
+    return Solution(
+        problem.unpack(point),
+        objective.value(float(result.fun)),
+        residual <= 10 * search.tol,
+        n_iter,
+        residual,
+    )
 
-    def objective(vector):
-        nonlocal worst
+
+class _Descent:
+    """Objective per observation, to be minimised, measured from its first value."""
+
+    def __init__(self, problem, size):
+        self.problem, self.size = problem, size
+        self.first, self.worst = None, 0.0
+
+    def __call__(self, vector):
         try:
-            value, gradient = problem(vector)
+            value, gradient = self.problem(vector)
         except LinAlgError:
             value, gradient = -inf, vector
         if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
-            return max(worst, 0.0) + _FAILED, np.zeros_like(vector)
-        worst = max(worst, -value / size)
-        return -value / size, -gradient / size
+            return self.worst + _FAILED, np.zeros_like(vector)
+        self.first = value if self.first is None else self.first
+        loss = (self.first - value) / self.size
+        self.worst = max(self.worst, loss)
+        return loss, -gradient / self.size
 
-    box = _box(problem, search, data)
-    result = minimize(
-        objective,
-        np.clip(start, box[:, 0], box[:, 1]),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=box,
-        options={
-            "maxiter": search.max_iter if max_iter is None else max_iter,
-            "maxcor": 20,
-            "ftol": 1e-2 * search.tol / size,
-            "gtol": search.tol / size,
-        },
-    )
-    inside = (result.x > box[:, 0]) | (result.jac < 0)
-    inside &= (result.x < box[:, 1]) | (result.jac > 0)
-    residual = float(np.max(np.abs(result.jac) * inside)) * size
-    return Solution(
-        problem.unpack(result.x),
-        -float(result.fun) * size,
-        bool(result.success) or residual <= 10 * search.tol,
-        int(result.nit),
-        residual,
-    )
+    def value(self, loss):
+        """The objective behind a loss; -inf if no point could be evaluated."""
+        return -inf if self.first is None else self.first - loss * self.size
 
 
 def explore(data, search, starts, **kind):
@@ -200,7 +220,7 @@ def explore(data, search, starts, **kind):
     sample = _subsample(data)
     trials = [climb(sample, search, s, max_iter=EXPLORE, **kind) for s in starts]
     best = max(trial.value for trial in trials)
-    close = best - CLOSE * data.observations()
+    close = best - CLOSE * sample.observations()
     winner = next(i for i, trial in enumerate(trials) if trial.value >= close)
     return winner, trials[winner]
 

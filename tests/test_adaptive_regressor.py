@@ -113,7 +113,9 @@ def test_covariance_solves_the_self_consistent_equation(
     inverse = np.linalg.inv(fitted(X) + np.diag(model.alpha_ / w))
     cotangent = outputs * inverse - inverse @ Y @ Y.T @ inverse
     slope = kernel_slope(fitted, X, cotangent, covariance)
-    expected = 3 / fitted.weight_variance * np.eye(3) + slope / model.width
+    # Below depth 1 the prior refers to inputs of unit mean square.
+    unit = np.average(X**2, axis=0, weights=w).mean() if fitted.depth > 1 else 1.0
+    expected = 3 * unit / fitted.weight_variance * np.eye(3) + slope / model.width
     actual = np.linalg.inv(covariance)
     if kind == "diag":
         actual, expected = np.diag(actual), np.diag(expected)
@@ -131,14 +133,16 @@ def test_units_of_x(kind, factor):
     assert_allclose(predictions(other, factor * X_NEW), expected, rtol=rtol)
 
 
-@kinds
 @pytest.mark.parametrize("factor", [1e6, 1e-6])
-def test_units_of_y(kind, factor):
-    expected = factor * predictions(adaptive(kind).fit(X, Y1))
-    rtol = 1e-5 if kind == "full" else 1e-6
-    assert_allclose(
-        predictions(adaptive(kind).fit(X, factor * Y1)), expected, rtol=rtol
+@pytest.mark.parametrize(
+    "kind, normalize_y", [(kind, choice) for kind in KINDS for choice in (True, False)]
+)
+def test_units_of_y(kind, normalize_y, factor):
+    small, large = (
+        adaptive(kind, normalize_y=normalize_y).fit(X, c * Y1) for c in (1, factor)
     )
+    rtol = 1e-5 if kind == "full" else 1e-6
+    assert_allclose(predictions(large), factor * predictions(small), rtol=rtol)
 
 
 @kinds
@@ -296,7 +300,7 @@ def test_integer_weights_are_repeated_rows(kind, optimizer):
 
 @kinds
 def test_weight_zero_and_order_of_the_rows(kind):
-    order = RNG.permutation(40)
+    order = np.random.default_rng(1).permutation(40)
     weights = np.where(np.arange(40) < 30, 1.5, 0.0)
     model = adaptive(kind).fit(X[order], Y1[order], weights[order])
     expected = adaptive(kind).fit(X[:30], Y1[:30], weights[:30])
@@ -446,14 +450,15 @@ def test_rescaling_follows_a_rotation_of_the_outputs():
     assert_allclose(rotated.scale_, R.T @ model.scale_ @ R, atol=1e-9)
 
 
-def test_rescaling_leave_one_out_keeps_the_scale():
+@pytest.mark.parametrize("weights", [None, COUNTS], ids=["equal", "weighted"])
+def test_rescaling_leave_one_out_keeps_the_scale(weights):
     kernel = NNGP("erf", readout_variance=0.1)
-    model = rescaled(kernel=kernel, width=3).fit(X, Y1)
-    means, stds = model.leave_one_out_predict(return_std=True)
+    model = rescaled(kernel=kernel, width=3).fit(X, Y1, weights)
+    actual = model.leave_one_out_predict(return_std=True)
     scaled = NNGP("erf", readout_variance=0.1 * model.scale_)
-    expected = NNGPRegressor(scaled, alpha=0.2, optimizer=None, normalize_y=False)
-    expected = expected.fit(X, Y1).leave_one_out_predict(return_std=True)
-    assert_allclose([means, stds], expected, rtol=1e-8)
+    nngp = NNGPRegressor(scaled, alpha=0.2, optimizer=None, normalize_y=False)
+    expected = nngp.fit(X, Y1, weights).leave_one_out_predict(return_std=True)
+    assert_allclose(actual, expected, rtol=1e-8)
 
 
 def test_rescaling_log_marginal_likelihood_is_one_function():

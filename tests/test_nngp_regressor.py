@@ -115,10 +115,12 @@ def test_activation_function():
 def test_optimum_is_as_good_as_scikit_learns(name, weighted):
     kernel, counts = KERNELS[name], COUNTS if weighted else np.ones(40, int)
     rows = np.repeat(np.arange(40), counts)
+    # Below depth 1 our regressors bring X to unit mean square, in the kernel's metric.
+    inputs = X if kernel.depth == 1 else X / np.sqrt(np.mean(X[rows] ** 2))
     theirs = GaussianProcessRegressor(
         kernel + WhiteKernel(ALPHA), alpha=0, normalize_y=True
-    ).fit(X[rows], Y1[rows])
-    ours = NNGPRegressor(kernel, alpha=ALPHA).fit(X, Y1, counts)
+    ).fit(inputs[rows], Y1[rows])
+    ours = NNGPRegressor(kernel, alpha=ALPHA).fit(inputs, Y1, counts)
     value = ours.log_marginal_likelihood_value_
     # An earlier start is kept unless a later one gains 0.01 per observation.
     assert value > theirs.log_marginal_likelihood_value_ - 0.01 * counts.sum()
@@ -159,8 +161,10 @@ def test_units_of_y(normalize_y):
     assert_allclose(large.predict(X_NEW, return_std=True), expected, rtol=1e-6)
 
 
-def test_units_of_x():
-    small, large = (NNGPRegressor().fit(c * X, Y1) for c in (1, 1000))
+@pytest.mark.parametrize("depth", [1, 2])
+def test_units_of_x(depth):
+    kernel = NNGP("erf", depth=depth)
+    small, large = (NNGPRegressor(kernel).fit(c * X, Y1) for c in (1, 1000))
     assert_allclose(small.predict(X_NEW), large.predict(1000 * X_NEW), rtol=1e-6)
 
 

@@ -269,6 +269,7 @@ def test_names_of_a_data_frame():
     )
 
 
+@pytest.mark.filterwarnings("ignore:The evidence search stopped")
 def test_short_fits_are_reported_once_for_the_choice():
     with pytest.warns(ConvergenceWarning, match="did not converge on every fold"):
         search(covariance_types=("full",), max_iter=1, tol=1e-9).fit(X, Y1)

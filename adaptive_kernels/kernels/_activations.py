@@ -44,30 +44,40 @@ class Erf(Activation):
         return special.erf(z)
 
     def dual(self, k, q1, q2, gain=1.0, derivative=True):
-        c, root, slope = self._correlation(k, q1, q2)
-        d = _quotient(slope, root, 2 * gain / pi) if derivative else None
+        c, slope = self._correlation(k, q1, q2)
+        d = self._slope(c, slope, q1, q2, gain) if derivative else None
         c = in_place("asin", c)
         c *= 2 * gain / pi
         return c, d
 
     @staticmethod
     def _correlation(k, q1, q2):
+        """The argument c of the arc sine, and dc/dk."""
         xp = namespace(k)
-        a, b = 1 / (1 + 2 * q1), 1 / (1 + 2 * q2)
-        scale = (2 * xp.sqrt(a)) * xp.sqrt(b)
+        scale = (2 / xp.sqrt(1 + 2 * q1)) * (1 / xp.sqrt(1 + 2 * q2))
         c = k * scale
+        if not is_numpy(xp) or c.max() > 1 or c.min() < -1:
+            c = xp.clip(c, -1.0, 1.0)
+        return c, scale
+
+    @staticmethod
+    def _slope(c, scale, q1, q2, gain):
+        """D = (2 gain / pi) scale / sqrt(1 - c^2), in the memory of `scale`."""
+        xp = namespace(c)
         root = c * c
         root *= -1
         root += 1
         if not is_numpy(xp) or root.min() < 1e-6:
             # |k| <= sqrt(q1 q2) bounds 1 - c^2 from below, where it cancels.
+            a, b = 1 / (1 + 2 * q1), 1 / (1 + 2 * q2)
             root = xp.maximum(root, a + b - a * b)
-            c = xp.clip(c, -1.0, 1.0)
-        return c, in_place("sqrt", root), scale
+        scale /= in_place("sqrt", root)
+        scale *= 2 * gain / pi
+        return scale
 
     def first_partials(self, k, q1, q2, gain=1.0):
-        _, root, slope = self._correlation(k, q1, q2)
-        d = _quotient(slope, root, 2 * gain / pi)
+        c, scale = self._correlation(k, q1, q2)
+        d = self._slope(c, scale, q1, q2, gain)
         shared = d * k
         return d, shared * (-1 / (1 + 2 * q1)), shared * (-1 / (1 + 2 * q2))
 
@@ -83,13 +93,6 @@ class Erf(Activation):
         s = (2 * gain / pi) * xp.atan2(2 * q, root)
         d = (4 * gain / pi) / root
         return s, d / (1 + 2 * q), d, -2 * d / root**2
-
-
-def _quotient(top, bottom, factor):
-    """Quotient factor * top / bottom, in the memory of `top`."""
-    top /= bottom
-    top *= factor
-    return top
 
 
 @dataclass(frozen=True)

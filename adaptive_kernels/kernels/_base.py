@@ -271,7 +271,10 @@ class WideKernel(_Operators, Kernel):
         activation = getattr(self.activation, "__name__", self.activation)
         parts = [repr(activation) if isinstance(activation, str) else str(activation)]
         parts += [f"depth={self.depth}"] if self.depth != 1 else []
-        parts += [f"{name}={getattr(self, name):.3g}" for name in VARIANCES]
+        for name in VARIANCES:
+            value = getattr(self, name)
+            short = f"{value:.3g}" if isinstance(value, Real) else repr(value)
+            parts.append(f"{name}={short}")
         parts += [] if self.metric is None else ["metric=..."]
         return f"{type(self).__name__}({', '.join(parts)})"
 
