@@ -151,7 +151,8 @@ class WidthPathDisplay:
                     linewidth=1.5,
                     elinewidth=0.8,
                     marker="o",
-                    markersize=3.5,
+                    markersize=4,
+                    markerfacecolor=None if kinds.index(kind) == 0 else "white",
                     label=f"{kernel}, {kind}",
                 )
             )
