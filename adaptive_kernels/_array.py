@@ -210,7 +210,7 @@ def set_diagonal(matrix, values):
     return xp.where(on, values[:, None], matrix)
 
 
-def check_memory(like, n, matrices=2):
+def check_memory(like, n, matrices):
     """Raise MemoryError where n x n matrices cannot fit, before any is allocated."""
     free = _free_bytes(like)
     need = matrices * 8 * n * n

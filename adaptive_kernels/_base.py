@@ -133,11 +133,15 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         single = y.ndim == 1
         Y = y[:, None] if single else y
         rows, inverse, weights = _distinct_rows(X, Y, sample_weight)
-        check_memory(X, len(rows))
+        check_memory(X, len(rows), self._matrices())
         xp, index = namespace(X), index_like(rows, X)
         X, Y = xp.take(X, index, axis=0), xp.take(Y, index, axis=0)
         weights = None if weights is None else asarray_like(weights, X)
         return X, Y, weights, (single, inverse)
+
+    def _matrices(self):
+        """Matrices of n x n that a fit holds at its peak."""
+        return 2
 
     def _normalize(self, Y, weights):
         xp = namespace(Y)

@@ -229,6 +229,9 @@ class AdaptiveKernelRegressor(
         self.device = device
         self.random_state = random_state
 
+    def _matrices(self):
+        return 7 if self.approximation == "rescaling" else 2
+
     def _fit(self, X, Y, weights, start=None, only=None):
         """Fit; `start` is a point to climb from, `only` the index of a start."""
         mean, scale = self._normalize(Y, weights)

@@ -14,6 +14,7 @@ from adaptive_kernels import (
     AdaptiveKernelRegressor,
     AdaptiveKernelRegressorCV,
     NNGPRegressor,
+    _array,
 )
 from adaptive_kernels.kernels import NNGP, NTK
 
@@ -388,3 +389,11 @@ def test_ordinary_data_gives_no_warnings(make):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         finite_prediction(make().fit(X, Y), 10 * X)
+
+
+def test_fit_beyond_memory_is_refused_with_its_size(monkeypatch):
+    # Room for three matrices: the covariance needs two, the rescaling theory seven.
+    monkeypatch.setattr(_array, "_free_bytes", lambda like: 3 * 8 * len(X) ** 2)
+    diag().fit(X, Y)
+    with pytest.raises(MemoryError, match="GiB"):
+        rescaling().fit(X, Y)
