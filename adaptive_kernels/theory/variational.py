@@ -146,7 +146,6 @@ class RegularizedEvidence:
             if name in free and _value(template, name) > 0
         ]
         self._lower = np.tril_indices(self.d)
-        self.n_evaluations = 0
 
     def pack(self, point):
         """The vector of a point."""
@@ -177,7 +176,6 @@ class RegularizedEvidence:
 
     def __call__(self, vector):
         """Objective and gradient: one Cholesky, one inverse, O(n^2 d) besides."""
-        self.n_evaluations += 1
         point, data = self.unpack(vector), self.data
         F, v, factored = kernel_factor(data, point)
         extra, extra_slope = data.weight_term(point.alpha)
