@@ -40,6 +40,7 @@ from ._tuning import (
 )
 from .kernels import NNGP
 from .kernels._base import VARIANCES, WideKernel
+from .kernels._recursion import apply_root
 from .theory.posterior import GaussianPosterior, RescaledPosterior
 from .theory.variational import (
     Data,
@@ -59,6 +60,16 @@ def unchanged_on_failure(estimator):
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
+
+
+def validate_training(estimator, X, y, sample_weight):
+    """Checked X, y and weights (or None); sets the estimator's input features."""
+    X, y = validate_data(
+        estimator, X, y, multi_output=True, y_numeric=True, dtype="numeric"
+    )
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+    return X, y, sample_weight
 
 
 class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -121,13 +132,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _validate(self, X, y, sample_weight):
         """X, Y (n, C) and weights (or None) of the distinct rows, on the device."""
-        X, y = validate_data(
-            self, X, y, multi_output=True, y_numeric=True, dtype="numeric"
-        )
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, X, ensure_non_negative=True
-            )
+        X, y, sample_weight = validate_training(self, X, y, sample_weight)
         X = as_float64(to_device(X, self.device))
         y = asarray_like(y, X)
         single = y.ndim == 1
@@ -161,11 +166,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """Data in the kernel's metric, and the evidence search over it."""
         kernel = self._kernel()
         root = kernel.metric_root(X.shape[1])
-        mapped = X
-        if root is not None:
-            device_root = asarray_like(root, X)
-            mapped = X * device_root if root.ndim == 1 else X @ device_root
-        data = Data(mapped, Y, weights)
+        data = Data(apply_root(X, root), Y, weights)
         names = [h.name for h in kernel.hyperparameters if not h.fixed]
         if self.optimizer and kernel.depth > 1 and "weight_variance" in names:
             # Deeper layers share the weight variance, which cannot take X's unit too.
@@ -349,11 +350,8 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             return self._posterior.evidence(data, point)
         if isinstance(self._posterior, RescaledPosterior):
             raise ValueError("eval_gradient needs approximation='gaussian'.")
-        root = point.root
-        if root is not None:
-            root = asarray_like(root, data.X)
-            mapped = data.X * root if root.ndim == 1 else data.X @ root
-            data, point = replace(data, X=mapped), replace(point, root=None)
+        data = replace(data, X=apply_root(data.X, point.root))
+        point = replace(point, root=None)
         free = [h.name for h in kernel.hyperparameters if not h.fixed]
         problem = RegularizedEvidence(
             data, point, width=inf, covariance_type=None, free=free

@@ -16,13 +16,12 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import KFold, check_cv
 from sklearn.utils._array_api import check_same_namespace
 from sklearn.utils.validation import (
-    _check_sample_weight,
     check_is_fitted,
     validate_data,
 )
 
 from ._array import check_device
-from ._base import unchanged_on_failure
+from ._base import unchanged_on_failure, validate_training
 from ._race import Race
 from ._regression import AdaptiveKernelRegressor
 from .kernels import NNGP
@@ -173,15 +172,9 @@ device, random_state :
         """
         with unchanged_on_failure(self):
             kernels = self._grids()
-            X, y = validate_data(
-                self, X, y, multi_output=True, y_numeric=True, dtype="numeric"
-            )
-            if sample_weight is not None:
-                sample_weight = _check_sample_weight(
-                    sample_weight, X, ensure_non_negative=True
-                )
-            folds = list(self._splitter().split(X, y))
-            self._search((X, y, sample_weight), folds, kernels)
+            data = validate_training(self, X, y, sample_weight)
+            folds = list(self._splitter().split(*data[:2]))
+            self._search(data, folds, kernels)
         return self
 
     def _grids(self):

@@ -13,6 +13,7 @@ from sklearn.metrics import r2_score, root_mean_squared_error
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from ..metrics import predictive_log_density
 from ._table import encoder
 
 COVERAGE = 0.9
@@ -81,7 +82,7 @@ def score(y, mean, std=None):
     }
     if std is not None:
         inside = np.abs(y - mean) <= norm.ppf((1 + COVERAGE) / 2) * std
-        row["log_loss"] = -norm.logpdf(y, mean, std).mean()
+        row["log_loss"] = -predictive_log_density(y, mean, std)
         row["coverage"] = inside.mean()
     return row
 

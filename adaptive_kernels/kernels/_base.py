@@ -12,7 +12,7 @@ from sklearn.gaussian_process.kernels import (
     Sum,
 )
 
-from .._array import asarray_like, empty, namespace, to_numpy
+from .._array import empty, namespace, to_numpy
 from ._activations import ACTIVATIONS, Activation
 from ._derivatives import parameter_derivative
 from ._hermite import HermiteActivation
@@ -202,9 +202,7 @@ class WideKernel(_Operators, Kernel):
         return root
 
     def _features(self, X, network):
-        root = self.metric_root(X.shape[1])
-        root = root if root is None else asarray_like(root, X)
-        return features(X, network, root)
+        return features(X, network, self.metric_root(X.shape[1]))
 
     def _matrices(self, X, Y, network):
         X, Y = _as_rows(X), None if Y is None else _as_rows(Y)

@@ -112,7 +112,7 @@ class HermiteDual(Activation):
         return np.where((q > 0)[..., None], values, constant)
 
     def dual(self, k, q1, q2, gain=1.0, derivative=True):
-        a1, a2, _, _ = self._tables(q1, q2)
+        a1, a2 = (self._at(to_numpy(q).astype(float)) for q in (q1, q2))
         s = gain * self._series(k, q1, q2, (a1, a2))
         if not derivative:
             return s, None

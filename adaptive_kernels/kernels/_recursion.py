@@ -15,7 +15,14 @@ ill-conditioned. Work goes block by block, and a symmetric pair of blocks is don
 
 from dataclasses import dataclass
 
-from .._array import block_size, empty, mirror_lower, namespace, set_diagonal
+from .._array import (
+    asarray_like,
+    block_size,
+    empty,
+    mirror_lower,
+    namespace,
+    set_diagonal,
+)
 from ._activations import Activation
 
 
@@ -68,14 +75,21 @@ class Variances:
         return [q[index] for q in self.q]
 
 
+def apply_root(X, root):
+    """X R for a root R of a metric: None for the identity, (d,) a diagonal, (d, d)."""
+    if root is None:
+        return X
+    root = asarray_like(root, X)
+    return X * root if root.ndim == 1 else X @ root
+
+
 def features(X, network, root=None):
     """Rows f with f f' = bias_variance + (weight_variance / d) X M X', M = root root'.
 
-    `root` is None for the identity, (d,) for a diagonal M, or (d, d).
+    `root` is as in `apply_root`.
     """
     xp = namespace(X)
-    if root is not None:
-        X = X * root if root.ndim == 1 else X @ root
+    X = apply_root(X, root)
     X = X * (network.weight_variance / X.shape[1]) ** 0.5
     bias = xp.zeros_like(X[:, :1]) + network.bias_variance**0.5
     return xp.concat([bias, X], axis=1)
@@ -117,12 +131,12 @@ def _pair_block(k, q1, q2, network, duals):
     return k, t
 
 
-def cross_blocks(F, G, network, *, rows=None):
+def cross_blocks(F, G, network):
     """Yield (rows, columns, NNGP, NTK) for the pairs of rows of F and G."""
     v, w = variances(F, network), variances(G, network)
     duals = [network.activation.for_variances(*q) for q in zip(v.q, w.q, strict=True)]
     size = block_size(namespace(F))
-    for i in slices_of(F.shape[0], rows or size):
+    for i in slices_of(F.shape[0], size):
         q1 = v.take(i, 0)
         for j in slices_of(G.shape[0], size):
             pairs = F[i, :] @ G[j, :].T

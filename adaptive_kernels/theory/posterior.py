@@ -67,9 +67,7 @@ class GaussianPosterior:
 
     def features(self, X):
         """Features of new rows: (m, d + 1)."""
-        root = self.point.root
-        root = root if root is None else asarray_like(root, X)
-        return features(X, self.network, root)
+        return features(X, self.network, self.point.root)
 
     def mean(self, X):
         """(m, C), streamed: never more than a block of the (m, n) kernel."""
@@ -137,14 +135,13 @@ class RescaledPosterior(GaussianPosterior):
     @classmethod
     def fit(cls, data, point, width):
         """The posterior and the Laplace log evidence at finite width."""
-        root = None if point.root is None else asarray_like(point.root, data.X)
-        F = features(data.X, point.network, root)
+        F = features(data.X, point.network, point.root)
         K = symmetric_matrices(F, point.network)[int(point.network.tangent)]
         white = _white(data)
         eigenvalues, vectors = eigh(white[:, None] * K * white)
         c = vectors.T @ (white[:, None] * data.Y)
         saddle = scale_saddle(to_numpy(eigenvalues), to_numpy(c), point.alpha, width)
-        s, rotation = (asarray_like(a, c) for a in np.linalg.eigh(saddle.scale))
+        s, rotation = _rotated_scales(saddle, c)
         vectors = white[:, None] * vectors
         spread = point.alpha + eigenvalues[:, None] * s
         dual = vectors @ ((c @ rotation) / spread * s) @ rotation.T
@@ -162,21 +159,16 @@ class RescaledPosterior(GaussianPosterior):
 
     def leave_one_out(self, data):
         """Mean (n, C) and variance (n, C) of f, with the scale held fixed."""
-        s, rotation = self._rotated_scales(data.Y)
+        s, rotation = _rotated_scales(self.saddle, data.Y)
         spread = self.point.alpha + self.eigenvalues[:, None] * s
         precision = self.factor**2 @ (1 / spread)
         mean = data.Y @ rotation - (self.dual @ rotation) / s / precision
-        noise = self.point.alpha * namespace(mean).ones_like(mean[:, 0])
-        noise = noise if data.weights is None else noise / data.weights
+        noise = data.noise(self.point.alpha) + 0 * mean[:, 0]
         return mean @ rotation.T, (1 / precision - noise[:, None]) @ (rotation.T**2)
-
-    def _rotated_scales(self, like):
-        """Eigenvalues (C,) and eigenvectors (C, C) of the scale."""
-        return tuple(asarray_like(a, like) for a in np.linalg.eigh(self.saddle.scale))
 
     def _reduction(self, cross):
         """Projections of the cross kernel, and each rotated output's kept share."""
-        s, rotation = self._rotated_scales(cross)
+        s, rotation = _rotated_scales(self.saddle, cross)
         share = s**2 / (self.point.alpha + self.eigenvalues[:, None] * s)
         return cross @ self.factor, share, s, rotation
 
@@ -207,6 +199,11 @@ class RescaledPosterior(GaussianPosterior):
                 covariance + (drift @ drift.T / self.saddle.curvature)[..., None]
             )
         return cross @ self.dual, covariance
+
+
+def _rotated_scales(saddle, like):
+    """Eigenvalues (C,) and eigenvectors (C, C) of the scale."""
+    return tuple(asarray_like(a, like) for a in np.linalg.eigh(saddle.scale))
 
 
 def _white(data):

@@ -15,7 +15,7 @@ from math import isinf, log, pi
 
 import numpy as np
 
-from .._array import LinAlgError, asarray_like, namespace, to_numpy
+from .._array import LinAlgError, namespace, to_numpy
 from .._linalg import evidence_cotangent, factorize
 from ..kernels._derivatives import vector_jacobian
 from ..kernels._recursion import Network, features, symmetric_matrices, variances
@@ -108,8 +108,7 @@ class Data:
 
 def kernel_factor(data, point):
     """Features, variances, and factored kernel matrix plus noise of the rows."""
-    root = None if point.root is None else asarray_like(point.root, data.X)
-    F = features(data.X, point.network, root)
+    F = features(data.X, point.network, point.root)
     v = variances(F, point.network)
     K = symmetric_matrices(F, point.network, v, lower=True)[point.network.tangent]
     return F, v, factorize(K, data.Y, data.noise(point.alpha))
