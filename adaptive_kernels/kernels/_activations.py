@@ -22,6 +22,11 @@ class Activation:
 
     name = None
 
+    def derivative(self, z):
+        """phi'(z); here by central differences, for functions without a formula."""
+        step = 1e-5 * (1 + abs(z))
+        return (self(z + step) - self(z - step)) / (2 * step)
+
     def for_variances(self, *variances):
         """The dual prepared for the given pre-activation variances."""
         return self
@@ -42,6 +47,9 @@ class Erf(Activation):
 
     def __call__(self, z):
         return special.erf(z)
+
+    def derivative(self, z):
+        return 2 / sqrt(pi) * namespace(z).exp(-z * z)
 
     def dual(self, k, q1, q2, gain=1.0, derivative=True):
         c, slope = self._correlation(k, q1, q2)
@@ -106,6 +114,10 @@ class PiecewiseLinear(Activation):
     def __call__(self, z):
         xp = namespace(z)
         return xp.where(z > 0, self.positive * z, self.negative * z)
+
+    def derivative(self, z):
+        slope = self.negative + 0 * z
+        return namespace(z).where(z > 0, self.positive + 0 * z, slope)
 
     def _constants(self, gain):
         half = gain * (self.negative**2 + self.positive**2) / 2
@@ -193,6 +205,10 @@ class Sine(Activation):
         xp = namespace(z)
         return self.amplitude * xp.sin(self.frequency * z + self.phase)
 
+    def derivative(self, z):
+        wave = namespace(z).cos(self.frequency * z + self.phase)
+        return self.amplitude * self.frequency * wave
+
     def _waves(self, k, q1, q2, gain):
         """The two waves with S = difference - total, D ~ difference + total."""
         xp = namespace(k)
@@ -235,6 +251,10 @@ class GELU(Activation):
 
     def __call__(self, z):
         return z * special.ndtr(z)
+
+    def derivative(self, z):
+        density = namespace(z).exp(-z * z / 2) / sqrt(2 * pi)
+        return special.ndtr(z) + z * density
 
     def dual(self, k, q1, q2, gain=1.0, derivative=True):
         root = self._root(k, q1, q2)
