@@ -1,7 +1,7 @@
 """What the regressors share: validation, target scaling, prediction."""
 
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from math import inf
 from numbers import Integral, Real
 
@@ -32,16 +32,12 @@ from ._array import (
     to_device,
     to_numpy,
 )
-from ._tuning import (
-    NOISE_BOUNDS,
-    Search,
-    mean_square,
-    random_starts,
-)
+from ._tuning import random_starts
 from .kernels import NNGP
 from .kernels._base import VARIANCES, WideKernel
 from .kernels._recursion import apply_root
-from .theory.posterior import GaussianPosterior, RescaledPosterior
+from .theory.ascent import NOISE_BOUNDS, Search, mean_square
+from .theory.posterior import GaussianPosterior
 from .theory.variational import (
     Data,
     Hyperparameters,
@@ -348,7 +344,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         point = replace(point, network=kernel.network())
         if not eval_gradient:
             return self._posterior.evidence(data, point)
-        if isinstance(self._posterior, RescaledPosterior):
+        if type(self._posterior) is not GaussianPosterior:
             raise ValueError("eval_gradient needs approximation='gaussian'.")
         data = replace(data, X=apply_root(data.X, point.root))
         point = replace(point, root=None)
@@ -401,7 +397,7 @@ def _on_host(value):
         return value
     if hasattr(value, "__array_namespace__") or hasattr(value, "cpu"):
         return to_numpy(value)
-    if isinstance(value, GaussianPosterior | Data):
+    if is_dataclass(value):
         fields = {name: _on_host(field) for name, field in vars(value).items()}
         return replace(value, **fields)
     return value

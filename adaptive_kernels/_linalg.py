@@ -95,6 +95,16 @@ def evidence_cotangent(factored):
     return block, outputs * diagonal(inverse) - squares
 
 
+def fit_cotangent(factored):
+    """-U U', the part of A that stems from -(1/2) tr Y'U, and its diagonal."""
+    dual = factored.dual
+
+    def block(rows, columns):
+        return -(dual[rows, :] @ dual[columns, :].T)
+
+    return block, -namespace(dual).sum(dual * dual, axis=1)
+
+
 def leave_one_out(factored, Y):
     """Leave-one-out predictive mean (n, C) and observation variance (n,).
 

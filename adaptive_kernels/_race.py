@@ -38,17 +38,21 @@ def _extend_path(estimator, data, fold, scorer, candidates, path, only):
     missing = [c for c in candidates if c not in path.scores]
     for width in _nearest_first({w for w, _ in missing}, path.points):
         start = _nearest(width, path.points)
-        for scaling in (s for w, s in missing if w == width):
+        model = None
+        for scaling in sorted(s for w, s in missing if w == width):
             began = perf_counter()
-            model = clone(estimator).set_params(width=width, scaling=scaling)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                model._fit_from(*train, start=start, only=only)
+                if model is None:
+                    model = clone(estimator).set_params(width=width, scaling=scaling)
+                    model._fit_from(*train, start=start, only=only)
+                else:
+                    model = model._at_scaling(scaling)
             fitted = perf_counter()
             score = _score(scorer, model, *test)
             times = fitted - began, perf_counter() - fitted
             path.scores[width, scaling] = (score, *times, model.converged_)
-            start = model._tuned.point
+        start = model._tuned.point
         if not isinf(width):
             path.points[width] = start
     return path

@@ -27,6 +27,7 @@ from ._regression import AdaptiveKernelRegressor
 from .kernels import NNGP
 
 _SHARED = (
+    "scale_noise",
     "approximation",
     "alpha",
     "optimizer",
@@ -69,8 +70,8 @@ class AdaptiveKernelRegressorCV(
         None is the mean predictive log density.
     n_jobs : int, default=None
         Paths over folds and kernels run through joblib.
-    approximation, alpha, optimizer, n_restarts_optimizer, normalize_y, max_iter, tol, \
-device, random_state :
+    scale_noise, approximation, alpha, optimizer, n_restarts_optimizer, normalize_y, \
+max_iter, tol, device, random_state :
         As in `AdaptiveKernelRegressor`.
 
     Attributes
@@ -123,6 +124,7 @@ device, random_state :
         cv=5,
         scoring=None,
         n_jobs=None,
+        scale_noise=False,
         approximation="gaussian",
         alpha=1e-2,
         optimizer="evidence",
@@ -140,6 +142,7 @@ device, random_state :
         self.cv = cv
         self.scoring = scoring
         self.n_jobs = n_jobs
+        self.scale_noise = scale_noise
         self.approximation = approximation
         self.alpha = alpha
         self.optimizer = optimizer

@@ -1,4 +1,4 @@
-"""Scores of probabilistic predictions."""
+"""Scores of predictions, their densities and their discrepancies."""
 
 import numpy as np
 
@@ -34,3 +34,38 @@ def predictive_log_density(y_true, mean, std, *, sample_weight=None):
     density = -0.5 * (((y_true - mean) / std) ** 2 + np.log(2 * np.pi * std**2))
     density = density if density.ndim == 1 else density.sum(axis=1)
     return float(np.average(density, weights=sample_weight))
+
+
+def discrepancy(y_true, y_pred):
+    """Mean of y (y - f): how far predictions stay behind the labels along them.
+
+    For labels -1 and 1 it is one minus the mean margin.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+    y_pred : array-like of shape (n_samples,) or (n_samples, k)
+        One prediction, or several in columns.
+
+    Returns
+    -------
+    float or ndarray of shape (k,)
+
+    References
+    ----------
+    The train and test discrepancy of arXiv:2502.03210.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.metrics import discrepancy
+    >>> discrepancy([1.0, -1.0], [0.8, -0.6])
+    0.3
+    """
+    y_true, y_pred = np.asarray(y_true, float), np.asarray(y_pred, float)
+    if y_true.ndim != 1 or len(y_true) != len(y_pred):
+        raise ValueError(
+            f"y_true must be one-dimensional and as long as y_pred, got shapes "
+            f"{y_true.shape} and {y_pred.shape}."
+        )
+    value = np.mean(y_true**2) - y_true @ y_pred / len(y_true)
+    return float(value) if np.ndim(value) == 0 else value

@@ -19,6 +19,7 @@ FLOORS = (
         "_base",
         "_regression",
         "_race",
+        "_scaling_path",
         "_search",
         "_classification",
         "_features",

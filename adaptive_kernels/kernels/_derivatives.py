@@ -14,13 +14,20 @@ class Cotangents:
         H X~, with H the cotangent of the first-layer kernel and X~ = [1, X]: its first
         column sums to the derivative by the first layer's bias variance, and
         X' (H X) is the derivative by the input-weight covariance.
-    bias, log_weight : float
-        Derivatives by the bias variance and log weight variance of the later layers.
+    bias : float
+        Derivative by the bias variance of the later layers.
+    log_gains : list of float
+        Derivatives by the logarithm of the gain that leads into each later layer.
     """
 
     hx: object
     bias: float
-    log_weight: float
+    log_gains: list
+
+    @property
+    def log_weight(self):
+        """Derivative by the log weight variance of the later layers."""
+        return sum(self.log_gains)
 
     @property
     def bias_variance(self):
@@ -41,7 +48,7 @@ class _Reverse:
         self.network, self.F, self.raw, self.v = network, F, raw, v
         self.q = [0 * self.v.q[0] for _ in range(network.depth)]
         self.hx = 0 * raw
-        self.bias = self.log_weight = 0.0
+        self.bias, self.log_gains = 0.0, [0.0] * (network.depth - 1)
 
     def block(self, i, j, a):
         """Add the pairs of rows i and columns j with kernel cotangent a."""
@@ -68,14 +75,14 @@ class _Reverse:
                 weight = xp.sum(sbar * (ks[layer] - network.bias_variance))
                 if network.tangent:
                     weight += xp.sum(tbar * ds[layer - 1] * ts[layer - 1])
-                self._later_layers(mirrored * xp.sum(sbar), mirrored * weight)
+                self._later(layer, mirrored * xp.sum(sbar), mirrored * weight)
         self.hx[i, :] += sbar @ self.raw[j, :]
         if i != j:
             self.hx[j, :] += sbar.T @ self.raw[i, :]
 
-    def _later_layers(self, bias, log_weight):
+    def _later(self, layer, bias, log_gain):
         self.bias += float(bias)
-        self.log_weight += float(log_weight)
+        self.log_gains[layer - 1] += float(log_gain)
 
     def _tape(self, k, q1, q2):
         """Kernels, tangent kernels and slopes that enter each layer."""
@@ -106,9 +113,9 @@ class _Reverse:
                 if network.tangent:
                     below = v.slopes[layer - 1][2] * v.t[layer - 1]
                     weight += xp.sum(tbar * below)
-                self._later_layers(xp.sum(sbar), weight)
+                self._later(layer, xp.sum(sbar), weight)
         self.hx += sbar[:, None] * self.raw
-        return Cotangents(self.hx, self.bias, self.log_weight)
+        return Cotangents(self.hx, self.bias, self.log_gains)
 
 
 def vector_jacobian(X, F, network, v, cotangent, diagonal):

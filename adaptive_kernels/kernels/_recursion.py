@@ -30,7 +30,8 @@ from ._activations import Activation
 class Network:
     """Architecture and variances of a wide network.
 
-    `tangent` selects the NTK, otherwise the kernel is the NNGP.
+    `tangent` selects the NTK, otherwise the kernel is the NNGP. `scales` multiply the
+    second moments of the layers' activations in a network of finite width.
     """
 
     activation: Activation
@@ -39,11 +40,12 @@ class Network:
     bias_variance: float = 0.1
     readout_variance: float = 1.0
     tangent: bool = False
+    scales: tuple = ()
 
     def gain(self, layer):
-        return (
-            self.readout_variance if layer == self.depth - 1 else self.weight_variance
-        )
+        last = layer == self.depth - 1
+        gain = self.readout_variance if last else self.weight_variance
+        return gain * self.scales[layer] if self.scales else gain
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,10 @@
 """Statistical theory of wide networks: pure functions of arrays."""
 
-from .multiscale import ScaleSaddle, scale_saddle
+from .adaptation import GaussianAdaptation, gaussian_adaptation
+from .deep import layer_scales
+from .multiscale import OutputStatistics, exact, scale_saddle, tree_level
+from .one_loop import one_loop
+from .spectrum import Spectrum
 from .variational import (
     Data,
     Hyperparameters,
@@ -10,9 +14,16 @@ from .variational import (
 
 __all__ = [
     "Data",
+    "GaussianAdaptation",
     "Hyperparameters",
+    "OutputStatistics",
     "RegularizedEvidence",
-    "ScaleSaddle",
+    "Spectrum",
+    "exact",
+    "gaussian_adaptation",
+    "layer_scales",
     "log_evidence",
+    "one_loop",
     "scale_saddle",
+    "tree_level",
 ]

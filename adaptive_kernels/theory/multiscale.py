@@ -1,128 +1,419 @@
-"""Multi-scale theory of a finite network's output: the all-order scale saddle.
+"""Output statistics of finite networks, from standard to mean-field scaling.
 
-Given the NNGP kernel K0 = V diag(eigenvalues) V' of the training rows, the outputs of a
-network of `width` N are Gaussian with kernel s K0 at fixed scale s = |a|^2 / g_a, whose
-prior is Gamma(N / 2, rate N / 2). With c = V'y and noise variance kappa the log
-posterior of t = log s is, up to a constant,
+Given the NNGP kernel K0 of the training rows, a network of `width` N whose kernel keeps
+its shape has outputs that are Gaussian with kernel s K0 at fixed scale s = |a|^2 / g_a,
+whose prior is Gamma(N / 2, rate N / 2). This is exact for a linear network with one
+hidden layer, and the kernel-rescaling approximation for any other. The theories
+differ in how they treat s; all cost O(n) once the spectrum of K0 is known:
 
-    l(t) = (N/2) (t - e^t) - (1/2) sum [log(kappa + s lam) + c^2 / (kappa + s lam)],
+- `tree_level`: saddle point of the field theory, without fluctuations;
+- `one_loop`: its first correction, of relative order n / N;
+- `scale_saddle`: all orders in n / N, by the saddle point of the scale;
+- `exact`: the integral over the scale.
 
-and its maximum solves 1/s = 1 - q(s) + T(s) / N, the kernel-rescaling equation of the
-proportional limit (Li and Sompolinsky 2021; Pacelli et al. 2023; arXiv:2502.03210).
+See arXiv:2502.03210; Li and Sompolinsky 2021; Pacelli et al. 2023.
 """
 
 from dataclasses import dataclass
-from math import exp, isinf, lgamma, log, pi
+from math import isinf, log, pi
 
 import numpy as np
 from scipy.optimize import brentq
 
-_GRID = np.linspace(-30.0, 30.0, 601)
+from .._array import asarray_like, namespace
+from ._scale import ScaleLikelihood
+from .spectrum import Spectrum
+
 _MAX_ITER = 2000
 
 
 @dataclass(frozen=True)
-class ScaleSaddle:
-    """Solution of the scale saddle.
+class OutputStatistics:
+    """Posterior of a network's outputs in the eigenbasis of its NNGP kernel.
 
-    scale : array (C, C), symmetric: the kernel's factor, s for one output
-    curvature : float, -l''(log s) for one output, else inf: no fluctuation term
-    log_evidence : float, Laplace approximation for one output, else at the saddle
+    With P = k0(x)' V the projections (m, r) of new rows and k0(x, x') their kernel,
+
+        mean = P `dual`,
+        covariance of output o = sum_c R_oc^2 [p_c k0(x, x') - P diag(q_c) P'] + D D',
+
+    where R is `rotation`, p `prior_scale`, q `reduction` and D = P `drift`.
+
+    Attributes
+    ----------
+    theory : str
+        "tree", "one_loop", "rescaling" or "exact"; "nngp" at infinite width.
+    scale : ndarray (C, C)
+        Scale of the kernel in the mean: Q at tree level, Q_eff at one loop, s at the
+        scale saddle, E[s] for the exact theory.
+    dual : ndarray (r, C)
+    prior_scale : ndarray (C,)
+    reduction : ndarray (r, C)
+    rotation : ndarray (C, C)
+    drift : ndarray (r, k)
+        Fluctuations of the scale move the mean together at all rows: the direction in
+        which the outputs vary more than those of any rescaled Gaussian process.
+    log_evidence : float
+    effective_dof : float
+        Effective degrees of freedom, tr[(noise + s K0)^{-1} s K0], mean over outputs.
+        Divided by the width it is the size of the one-loop correction.
+    tilt : ndarray (r, k)
+    loss : ndarray (r,)
+        Of the weight covariance, see :meth:`weight_covariance`.
+    width : float
     converged : bool
     """
 
+    theory: str
     scale: np.ndarray
-    curvature: float
+    dual: np.ndarray
+    prior_scale: np.ndarray
+    reduction: np.ndarray
+    rotation: np.ndarray
+    drift: np.ndarray
     log_evidence: float
-    converged: bool
+    effective_dof: float
+    tilt: np.ndarray
+    loss: np.ndarray
+    width: float
+    converged: bool = True
+
+    def mean(self, projections):
+        """Mean (m, C) of f at rows with projections k0(x)' V (m, r)."""
+        return projections @ asarray_like(self.dual, projections)
+
+    def variance(self, projections, prior):
+        """Variance (m, C) of f, from projections and kernel diagonal (m,)."""
+        scale, reduction, mixing, drift = self._like(projections)
+        rotated = prior[:, None] * scale - projections**2 @ reduction
+        moved = namespace(prior).sum((projections @ drift) ** 2, axis=1)
+        return rotated @ mixing + moved[:, None]
+
+    def covariance(self, projections, prior):
+        """Covariance (m, m, C) of f, from projections and kernel (m, m) of the rows."""
+        scale, reduction, mixing, drift = self._like(projections)
+        rotated = [
+            scale[c] * prior - (projections * reduction[:, c]) @ projections.T
+            for c in range(scale.shape[0])
+        ]
+        moved = projections @ drift
+        spread = namespace(prior).stack(rotated, axis=-1) @ mixing
+        return spread + (moved @ moved.T)[:, :, None]
+
+    def _like(self, array):
+        mixing = self.rotation.T**2
+        fields = self.prior_scale, self.reduction, mixing, self.drift
+        return tuple(asarray_like(field, array) for field in fields)
+
+    def weight_covariance(self, projections):
+        """Covariance (p, p) of a hidden unit's input weights in a linear network.
+
+        In whitened coordinates, where the prior is the identity and
+        K0 = gain F F' with the gain of readout and activation:
+        I + (gain / N) F'V [T T' - diag(l)] V'F, with `tilt` T and `loss` l. The tilt
+        grows a spike along F'u, the loss is the shrinkage by what the data determine.
+
+        Parameters
+        ----------
+        projections : array (p, r)
+            gain^{1/2} F'V.
+
+        Returns
+        -------
+        ndarray (p, p)
+            Widths below the number of outputs belong to no network: there its
+            negative eigenvalues are set to zero.
+        """
+        spike = projections @ self.tilt
+        shrink = (projections * self.loss) @ projections.T
+        covariance = np.eye(len(projections))
+        if isinf(self.width):
+            return covariance
+        covariance += (spike @ spike.T - shrink) / self.width
+        if self.width >= len(self.scale) or not np.any(self.loss):
+            return covariance
+        values, vectors = np.linalg.eigh(covariance)
+        return (vectors * np.maximum(values, 0.0)) @ vectors.T
 
 
-def scale_saddle(eigenvalues, projections, noise, width):
-    """Solve for the kernel's scale at finite width.
+def _fixed_scale(theory, spectrum, noise, width, scale, **known):
+    """Statistics of the Gaussian process with kernel `scale` K0, before fluctuations.
+
+    `known` replaces what a theory knows better.
+    """
+    s, rotation = np.linalg.eigh(np.asarray(scale))
+    c, _ = spectrum.rotated(rotation)
+    lam = spectrum.eigenvalues[:, None]
+    spread = noise + lam * s
+    shrunk = c / spread
+    fields = {
+        "dual": (shrunk * s) @ rotation.T,
+        "prior_scale": s,
+        "reduction": s**2 / spread,
+        "rotation": rotation,
+        "drift": np.zeros((len(lam), 0)),
+        "log_evidence": _gaussian_evidence(spectrum, noise, s, rotation),
+        "effective_dof": float(np.sum(lam * s / spread)) / len(s),
+        "tilt": shrunk * np.sqrt(s),
+        "loss": np.sum(s / spread, axis=1),
+    }
+    return OutputStatistics(
+        theory=theory, scale=np.asarray(scale), width=width, **{**fields, **known}
+    )
+
+
+def _gaussian_evidence(spectrum, noise, scales, rotation):
+    """Log density of the targets under kernels s_c K0 of the rotated outputs."""
+    c, null = spectrum.rotated(rotation)
+    variance = noise + spectrum.eigenvalues[:, None] * scales
+    total = np.sum(np.log(2 * pi * variance) + c**2 / variance)
+    if spectrum.null_rows:
+        total += len(scales) * spectrum.null_rows * log(2 * pi * noise)
+        total += np.sum(null) / noise
+    return -0.5 * float(total)
+
+
+def _infinite_width(spectrum, noise):
+    return _fixed_scale("nngp", spectrum, noise, np.inf, np.eye(spectrum.outputs))
+
+
+def one_output(spectrum, name, cure):
+    """Raise where a theory is known for one output only."""
+    if spectrum.outputs > 1:
+        raise ValueError(
+            f"approximation='{name}' has one output, got {spectrum.outputs}: {cure}."
+        )
+
+
+def tree_level(spectrum, *, noise, width):
+    """Saddle point of the network's field theory: the limit of mean-field scaling.
+
+    Solves 1/Q = 1 - u'K0 u / N with u = (noise + Q K0)^{-1} y, a monotone scalar
+    equation, or its matrix form for several outputs.
 
     Parameters
     ----------
-    eigenvalues : array (n,)
-        Of the NNGP kernel matrix; negative rounding is clipped.
-    projections : array (n, C)
-        V'Y.
+    spectrum : Spectrum
+        Of the NNGP kernel and the targets.
     noise : float
-        Noise variance, positive.
+        Noise variance.
     width : float
-        Number of hidden units; infinite gives scale one.
+        Number of hidden units N.
 
     Returns
     -------
-    ScaleSaddle
+    OutputStatistics
+        The mean is right where n / (N Q) is small, as in mean-field scaling. The
+        covariance has the kernel Q K0 + (2 Q^2 / N) K0 u u'K0 (one output), or Q K0
+        alone (several, an approximation); the evidence includes fluctuations to one
+        loop, for several outputs to the same approximation.
 
     Raises
     ------
     ValueError
-        If `noise` is not positive.
+        If the noise is zero and the kernel matrix singular.
     """
-    if not noise > 0:
-        raise ValueError(
-            "The scale saddle needs a positive noise variance: raise alpha."
-        )
-    lam = np.maximum(np.asarray(eigenvalues, dtype=float), 0.0)
-    c = np.asarray(projections, dtype=float)
-    outputs = c.shape[1]
+    spectrum.check_noise(noise)
     if isinf(width):
-        value = _gaussian_evidence(lam, c, noise, np.ones(outputs))
-        return ScaleSaddle(np.eye(outputs), np.inf, value, True)
-    if outputs == 1:
-        return _scalar_saddle(lam, c[:, 0], noise, width)
-    return _matrix_saddle(lam, c, noise, width)
-
-
-def _gaussian_evidence(lam, c, noise, scales):
-    variance = noise + lam[:, None] * scales
-    return -0.5 * float(np.sum(np.log(2 * pi * variance) + c**2 / variance))
-
-
-def _scalar_saddle(lam, c, noise, width):
-    def slope(t):
-        gain = exp(t) * lam
-        variance = noise + gain
-        pull = np.sum(gain * (c**2 / variance - 1) / variance)
-        return width * (1 - exp(t)) + float(pull)
-
-    def value(t):
-        prior = width / 2 * (log(width / 2) + t - exp(t)) - lgamma(width / 2)
-        return prior + _gaussian_evidence(lam, c[:, None], noise, np.exp([t]))
-
-    slopes = np.array([slope(t) for t in _GRID])
-    down = np.flatnonzero((slopes[:-1] > 0) & (slopes[1:] <= 0))
-    roots = [brentq(slope, _GRID[i], _GRID[i + 1], xtol=1e-14) for i in down]
-    t = max(roots, key=value)
-    gain = exp(t) * lam
-    variance = noise + gain
-    curvature = 0.5 * float(
-        width * exp(t)
-        + np.sum(gain * noise / variance**2)
-        - np.sum(c**2 * gain * (noise - gain) / variance**3)
+        return _infinite_width(spectrum, noise)
+    if spectrum.outputs > 1:
+        scale, converged = _matrix_saddle(spectrum, noise, width, loops=0)
+        q, rotation = np.linalg.eigh(scale)
+        evidence = _gaussian_evidence(spectrum, noise, q, rotation)
+        evidence += width / 2 * float(np.sum(np.log(q) + 1 / q - 1))
+        return _fixed_scale(
+            "tree",
+            spectrum,
+            noise,
+            width,
+            scale,
+            log_evidence=evidence,
+            loss=np.zeros(len(spectrum.eigenvalues)),
+            converged=converged,
+        )
+    Q = _tree_scale(spectrum, noise, width)
+    u = spectrum.projections[:, 0] / (noise + Q * spectrum.eigenvalues)
+    drift, evidence = _fluctuations(spectrum, noise, width, Q, Q, u)
+    return _fixed_scale(
+        "tree",
+        spectrum,
+        noise,
+        width,
+        [[Q]],
+        drift=drift,
+        log_evidence=evidence,
+        loss=np.zeros(len(u)),
     )
-    evidence = value(t) + 0.5 * log(2 * pi / curvature)
-    return ScaleSaddle(np.array([[exp(t)]]), curvature, evidence, True)
 
 
-def _matrix_saddle(lam, c, noise, width):
-    """Iterate S (I + T/N) = I + S^{1/2} (U' K0 U / N) S^{1/2}, damped by a half."""
+def _tree_scale(spectrum, noise, width):
+    lam, c2 = spectrum.eigenvalues, spectrum.projections[:, 0] ** 2
+
+    def excess(t):
+        q = np.sum(lam * c2 / (noise + np.exp(t) * lam) ** 2) / width
+        return -np.expm1(-t) - q
+
+    high = 1.0
+    while excess(high) < 0:
+        high *= 2
+    return float(np.exp(brentq(excess, 0.0, high, xtol=1e-15, maxiter=500)))
+
+
+def _fluctuations(spectrum, noise, width, Q, scale, u):
+    """Drift of the mean with the scale, and the evidence to one loop.
+
+    The Hessian of the action is M = noise + Q K0 + beta v v', v = K0 u,
+    beta = 2 Q^2 / N, so that outputs fluctuate with the kernel Q K0 + beta v v'.
+    """
+    lam, c = spectrum.eigenvalues, spectrum.projections[:, 0]
+    beta, v, spread = 2 * Q**2 / width, lam * u, noise + scale * lam
+    stretch = 1 + beta * float(np.sum(v**2 / spread))
+    drift = np.sqrt(beta / stretch) * noise * u / spread
+    action = float(noise / 2 * np.sum(u**2) - np.sum(u * c)) + width / 2 * log(Q)
+    log_det = float(np.sum(np.log(spread))) + log(stretch)
+    rows = len(u) + spectrum.null_rows
+    if spectrum.null_rows:
+        action -= 0.5 * float(spectrum.null_squares[0, 0]) / noise
+        log_det += spectrum.null_rows * log(noise)
+    return drift[:, None], action - 0.5 * (log_det + rows * log(2 * pi))
+
+
+def scale_saddle(spectrum, *, noise, width):
+    """Kernel rescaling to all orders in n / N: the saddle point of the scale.
+
+    Solves 1/s = 1 - u'K0 u / N + tr[(noise + s K0)^{-1} K0] / N, the equation of the
+    proportional limit n ~ N. Of several roots the most probable is taken.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Of the NNGP kernel and the targets.
+    noise : float
+        Noise variance.
+    width : float
+        Number of hidden units N.
+
+    Returns
+    -------
+    OutputStatistics
+        For a linear network the mean is right within 1 % at any scaling, covariance
+        and evidence (Laplace approximation) likewise; with several outputs the
+        covariance takes the scale for certain and the evidence is that of the saddle.
+
+    Raises
+    ------
+    ValueError
+        If the noise is zero and the kernel matrix singular.
+    """
+    spectrum.check_noise(noise)
+    if isinf(width):
+        return _infinite_width(spectrum, noise)
+    if spectrum.outputs > 1:
+        scale, converged = _matrix_saddle(spectrum, noise, width, loops=1)
+        s, rotation = np.linalg.eigh(scale)
+        evidence = _gaussian_evidence(spectrum, noise, s, rotation)
+        evidence += width / 2 * float(np.sum(np.log(s) + 1 - s))
+        return _fixed_scale(
+            "rescaling",
+            spectrum,
+            noise,
+            width,
+            scale,
+            log_evidence=evidence,
+            converged=converged,
+        )
+    likelihood = ScaleLikelihood(spectrum, noise, width)
+    t = likelihood.mode()
+    s, curvature = np.exp(t), likelihood.curvature(t)
+    spread = noise + s * spectrum.eigenvalues[:, None]
+    return _fixed_scale(
+        "rescaling",
+        spectrum,
+        noise,
+        width,
+        [[s]],
+        drift=s * noise * spectrum.projections / spread**2 / np.sqrt(curvature),
+        log_evidence=likelihood.value(t) + 0.5 * log(2 * pi / curvature),
+    )
+
+
+def exact(spectrum, *, noise, width):
+    """The integral over the scale, by quadrature: exact for a linear network.
+
+    For any other network it is the mixture of its rescaled Gaussian processes, which
+    ignores that the shape of the kernel adapts.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Of the NNGP kernel and the targets; one output.
+    noise : float
+        Noise variance.
+    width : float
+        Number of hidden units N.
+
+    Returns
+    -------
+    OutputStatistics
+        Mean, covariance, evidence and weight covariance, all exact.
+
+    Raises
+    ------
+    ValueError
+        If there are several outputs, or the noise is zero and the kernel singular.
+    """
+    spectrum.check_noise(noise)
+    one_output(spectrum, "exact", "take 'rescaling', or sample the network")
+    if isinf(width):
+        return _infinite_width(spectrum, noise)
+    scales, shares, evidence = ScaleLikelihood(spectrum, noise, width).quadrature()
+    lam, c = spectrum.eigenvalues[:, None], spectrum.projections
+    inverse = 1 / (noise + lam * scales)
+    means = scales * inverse * c
+    dual = means @ shares
+    return _fixed_scale(
+        "exact",
+        spectrum,
+        noise,
+        width,
+        [[float(scales @ shares)]],
+        dual=dual[:, None],
+        reduction=(scales**2 * inverse) @ shares[:, None],
+        drift=(means - dual[:, None]) * np.sqrt(shares),
+        log_evidence=evidence,
+        effective_dof=float(np.sum(lam * (scales * inverse) @ shares[:, None])),
+        tilt=inverse * c * np.sqrt(shares * scales),
+        loss=(scales * inverse) @ shares,
+    )
+
+
+def _matrix_saddle(spectrum, noise, width, *, loops):
+    """Scale (C, C) of several outputs, and whether the iteration converged.
+
+    Iterates S (I + T/N) = I + S^{1/2} (U'K0 U / N) S^{1/2}, damped by a half, with
+    T = tr[(noise + S K0)^{-1} K0] for `loops` = 1 and without it at tree level.
+    """
+    lam, c = spectrum.eigenvalues[:, None], spectrum.projections
     scale = np.eye(c.shape[1])
     for _ in range(_MAX_ITER):
         s, rotation = np.linalg.eigh(scale)
-        variance = noise + lam[:, None] * s
-        dual = (c @ rotation) / variance
-        overlap = (dual * lam[:, None]).T @ dual / width
+        spread = noise + lam * s
+        dual = (c @ rotation) / spread
+        overlap = (dual * lam).T @ dual / width
         root = np.sqrt(s)
-        shrink = 1 / np.sqrt(1 + np.sum(lam[:, None] / variance, axis=0) / width)
+        shrink = 1 / np.sqrt(1 + loops * np.sum(lam / spread, axis=0) / width)
         update = np.eye(len(s)) + root[:, None] * overlap * root
         update = rotation @ (shrink[:, None] * update * shrink) @ rotation.T
         change = np.max(np.abs(update - scale)) / np.max(np.abs(scale))
         scale = (scale + update) / 2
         if change < 1e-12:
             break
-    s, rotation = np.linalg.eigh(scale)
-    evidence = _gaussian_evidence(lam, c @ rotation, noise, s)
-    evidence += width / 2 * float(np.sum(np.log(s) + 1 - s))
-    return ScaleSaddle(scale, np.inf, evidence, bool(change < 1e-10))
+    return scale, bool(change < 1e-10)
+
+
+__all__ = [
+    "OutputStatistics",
+    "Spectrum",
+    "exact",
+    "scale_saddle",
+    "tree_level",
+]

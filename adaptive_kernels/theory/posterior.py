@@ -1,18 +1,18 @@
 """Posterior of a function at new rows: Gaussian, or with a kernel of random scale."""
 
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, replace
+from math import isinf
 
 import numpy as np
 
 from .._array import (
     asarray_like,
-    eigh,
     namespace,
     solve_triangular,
     to_numpy,
 )
 from .._linalg import leave_one_out
+from ..kernels._activations import PiecewiseLinear
 from ..kernels._recursion import (
     cross_blocks,
     cross_matrices,
@@ -21,7 +21,9 @@ from ..kernels._recursion import (
     symmetric_matrices,
     variances,
 )
+from .deep import layer_scales
 from .multiscale import scale_saddle
+from .spectrum import Spectrum
 from .variational import kernel_factor, log_evidence
 
 _ROWS = 512
@@ -59,6 +61,29 @@ class GaussianPosterior:
         mean, variance = leave_one_out(kernel_factor(data, self.point)[2], data.Y)
         spread = variance - data.noise(self.point.alpha)
         return mean, spread[:, None] + 0 * mean
+
+    @property
+    def scale(self):
+        """Scale of the kernel: one, since its shape adapts instead."""
+        return 1.0
+
+    @property
+    def converged(self):
+        """Whether the theory's equations were solved: here there are none."""
+        return True
+
+    def weight_covariance(self, data):
+        """None: what is known of it is the metric of `point`."""
+        return None
+
+    def effective_dof(self, data):
+        """Tr[(K + noise)^{-1} K], per output."""
+        factor = self.factor
+        n = factor.shape[0]
+        half = solve_triangular(factor, asarray_like(np.eye(n), factor))
+        inverse = namespace(half).sum(half * half, axis=0)
+        noise = data.noise(self.point.alpha)
+        return n - float(namespace(half).sum(inverse * noise))
 
     @property
     def network(self):
@@ -117,93 +142,123 @@ class GaussianPosterior:
 
 @dataclass
 class RescaledPosterior(GaussianPosterior):
-    """Posterior under the kernel S K0 with the scale S of the saddle.
+    """Posterior under a theory that rescales the kernel.
 
     `factor` holds the eigenvectors of the whitened kernel matrix times its weights.
 
-    width : float
-    saddle : ScaleSaddle
-    eigenvalues : array (n,)
-    drift : array (n, 1) or None, dual of d mean / d log s (one output)
+    theory : function of `multiscale` or `one_loop`
+    spectrum : Spectrum
+        Of the whitened kernel matrix and targets.
+    statistics : OutputStatistics
     """
 
-    width: float = inf
-    saddle: object = None
-    eigenvalues: object = None
-    drift: object = None
+    theory: object = None
+    spectrum: object = None
+    statistics: object = None
+
+    @property
+    def scale(self):
+        """Scale of the kernel: (C, C), or one number for each layer (depth,)."""
+        if len(self.network.scales) > 1:
+            return np.array([*self.network.scales[:-1], self.statistics.scale[0, 0]])
+        return self.statistics.scale
+
+    @property
+    def converged(self):
+        """Whether the theory's equations were solved."""
+        return self.statistics.converged
+
+    def effective_dof(self, data):
+        """Tr[(s K0 + noise)^{-1} s K0], per output."""
+        return self.statistics.effective_dof
 
     @classmethod
-    def fit(cls, data, point, width):
-        """The posterior and the Laplace log evidence at finite width."""
+    def fit(cls, data, point, theory, width, spectrum=None):
+        """The posterior of a theory at finite width, and its log evidence.
+
+        `spectrum` spares the eigendecomposition where it is known.
+        """
+        if point.network.depth > 1 and theory is scale_saddle and not isinf(width):
+            point = _with_layer_scales(data, point, width)
         F = features(data.X, point.network, point.root)
-        K = symmetric_matrices(F, point.network)[int(point.network.tangent)]
-        white = _white(data)
-        eigenvalues, vectors = eigh(white[:, None] * K * white)
-        c = vectors.T @ (white[:, None] * data.Y)
-        saddle = scale_saddle(to_numpy(eigenvalues), to_numpy(c), point.alpha, width)
-        s, rotation = _rotated_scales(saddle, c)
-        vectors = white[:, None] * vectors
-        spread = point.alpha + eigenvalues[:, None] * s
-        dual = vectors @ ((c @ rotation) / spread * s) @ rotation.T
-        drift = None
-        if np.isfinite(saddle.curvature):
-            drift = vectors @ (s * point.alpha * c / spread**2)
-        evidence = saddle.log_evidence + data.weight_term(point.alpha)[0]
+        if spectrum is None:
+            spectrum = _spectrum(data, point, F)
+        statistics = theory(spectrum, noise=point.alpha, width=width)
+        vectors = _white(data)[:, None] * spectrum.vectors
+        dual = vectors @ asarray_like(statistics.dual, vectors)
+        evidence = statistics.log_evidence + data.weight_term(point.alpha)[0]
         evidence += _white_jacobian(data)
-        posterior = cls(point, F, vectors, dual, width, saddle, eigenvalues, drift)
-        return posterior, evidence
+        if point.network.scales:
+            # Their priors; fluctuations of the lower layers' scales are left out.
+            t = np.log(point.network.scales)
+            evidence += width / 2 * float(np.sum(t - np.expm1(t)))
+        return cls(point, F, vectors, dual, theory, spectrum, statistics), evidence
 
     def evidence(self, data, point):
-        """Laplace log evidence of the targets at another point, same width."""
-        return self.fit(data, point, self.width)[1]
+        """Log evidence of the targets at another point, same theory and width."""
+        return self.fit(data, point, self.theory, self.statistics.width)[1]
 
     def leave_one_out(self, data):
         """Mean (n, C) and variance (n, C) of f, with the scale held fixed."""
-        s, rotation = _rotated_scales(self.saddle, data.Y)
-        spread = self.point.alpha + self.eigenvalues[:, None] * s
-        precision = self.factor**2 @ (1 / spread)
-        mean = data.Y @ rotation - (self.dual @ rotation) / s / precision
+        s, rotation = np.linalg.eigh(self.statistics.scale)
+        spread = self.point.alpha + self.spectrum.eigenvalues[:, None] * s
+        inverse, rotation, c = (
+            asarray_like(a, data.Y)
+            for a in (1 / spread, rotation, self.spectrum.projections @ rotation)
+        )
+        outside = 0.0
+        if self.spectrum.null_rows:
+            # The inverse outside the span is (I - V V') / noise.
+            outside = _white(data)[:, None] ** 2 / self.point.alpha
+            inverse = inverse - 1 / self.point.alpha
+        precision = self.factor**2 @ inverse + outside
+        residual = self.factor @ (c * inverse) + outside * (data.Y @ rotation)
+        mean = data.Y @ rotation - residual / precision
         noise = data.noise(self.point.alpha) + 0 * mean[:, 0]
         return mean @ rotation.T, (1 / precision - noise[:, None]) @ (rotation.T**2)
 
-    def _reduction(self, cross):
-        """Projections of the cross kernel, and each rotated output's kept share."""
-        s, rotation = _rotated_scales(self.saddle, cross)
-        share = s**2 / (self.point.alpha + self.eigenvalues[:, None] * s)
-        return cross @ self.factor, share, s, rotation
-
     def _spread(self, cross, prior):
-        projections, share, s, rotation = self._reduction(cross)
-        rotated = prior[:, None] * s - projections**2 @ share
-        spread = rotated @ (rotation.T**2)
-        if self.drift is not None:
-            spread = spread + (cross @ self.drift) ** 2 / self.saddle.curvature
-        return spread
+        return self.statistics.variance(cross @ self.factor, prior)
 
     def covariance(self, X):
         """Mean (m, C) and covariance (m, m, C)."""
         F = self.features(X)
-        cross, prior, xp = self.cross(F), self._prior(F), namespace(F)
-        projections, share, s, rotation = self._reduction(cross)
-        rotated = xp.stack(
-            [
-                s[r] * prior - (projections * share[:, r]) @ projections.T
-                for r in range(s.shape[0])
-            ],
-            axis=-1,
-        )
-        covariance = rotated @ (rotation.T**2)
-        if self.drift is not None:
-            drift = cross @ self.drift
-            covariance = (
-                covariance + (drift @ drift.T / self.saddle.curvature)[..., None]
-            )
+        cross = self.cross(F)
+        covariance = self.statistics.covariance(cross @ self.factor, self._prior(F))
         return cross @ self.dual, covariance
 
+    def weight_covariance(self, data):
+        """Whitened input-weight covariance (d, d) of a linear network, else None."""
+        gain = linear_gain(self.network)
+        if gain is None:
+            return None
+        inputs = gain**0.5 * (self.F[:, 1:].T @ self.factor)
+        return self.statistics.weight_covariance(to_numpy(inputs))
 
-def _rotated_scales(saddle, like):
-    """Eigenvalues (C,) and eigenvectors (C, C) of the scale."""
-    return tuple(asarray_like(a, like) for a in np.linalg.eigh(saddle.scale))
+
+def _with_layer_scales(data, point, width):
+    """The point with all layers' scales but the last, which the theory solves for."""
+    scales = layer_scales(data, point, width)
+    network = replace(point.network, scales=(*scales[:-1].tolist(), 1.0))
+    return replace(point, network=network)
+
+
+def linear_gain(network):
+    """K0 / (F F') of a linear network with one hidden layer, else None."""
+    activation = network.activation
+    linear = isinstance(activation, PiecewiseLinear) and network.depth == 1
+    if not linear or activation.negative != activation.positive or network.tangent:
+        return None
+    return network.readout_variance * activation.positive**2
+
+
+def _spectrum(data, point, F):
+    """Spectrum of the whitened kernel matrix and targets."""
+    white, gain = _white(data)[:, None], linear_gain(point.network)
+    if gain is not None and F.shape[1] < F.shape[0]:
+        return Spectrum.of_features(gain**0.5 * white * F, white * data.Y)
+    K = symmetric_matrices(F, point.network)[int(point.network.tangent)]
+    return Spectrum.of_kernel(white * K * white[:, 0], white * data.Y)
 
 
 def _white(data):

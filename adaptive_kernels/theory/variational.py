@@ -6,7 +6,8 @@ N(0, Sigma), Sigma = (weight_variance / d) M, whose kernel K(Sigma) maximises
     log evidence(K(Sigma) + noise) - N KL(N(0, Sigma) || N(0, Sigma_0)),
 
 with Sigma_0 = (weight_variance / d) I, so that KL = (tr M - log det M - d) / 2.
-Infinite width is the NNGP. The stationarity condition is the self-consistent equation
+Infinite width is the NNGP. At tree level the log determinant of the evidence is left
+out. The stationarity condition is the self-consistent equation
 of multi-scale adaptive theory (arXiv:2502.03210) in its Gaussian approximation.
 """
 
@@ -16,7 +17,7 @@ from math import isinf, log, pi
 import numpy as np
 
 from .._array import LinAlgError, namespace, to_numpy
-from .._linalg import evidence_cotangent, factorize
+from .._linalg import evidence_cotangent, factorize, fit_cotangent
 from ..kernels._derivatives import vector_jacobian
 from ..kernels._recursion import Network, features, symmetric_matrices, variances
 
@@ -133,10 +134,15 @@ class RegularizedEvidence:
         are in the vector, as logarithms; zero variances never are.
     template : Hyperparameters
         Supplies what is not in the vector.
+    tree : bool, default=False
+        Leave out the log determinant, and the hyperparameters, which would run away
+        without it.
     """
 
-    def __init__(self, data, template, *, width, covariance_type, free):
+    def __init__(self, data, template, *, width, covariance_type, free=(), tree=False):
         self.data, self.template, self.width = data, template, width
+        self.tree = tree
+        free = () if tree else free
         self.covariance_type = None if isinf(width) else covariance_type
         self.d = data.X.shape[1]
         self.free = [
@@ -180,7 +186,11 @@ class RegularizedEvidence:
         extra, extra_slope = data.weight_term(point.alpha)
         value = factored.log_evidence + extra
         fit = float(namespace(F).sum(data.Y * factored.dual))
-        block, diagonal = evidence_cotangent(factored)
+        if self.tree:
+            value = -0.5 * fit
+            block, diagonal = fit_cotangent(factored)
+        else:
+            block, diagonal = evidence_cotangent(factored)
         cotangents = vector_jacobian(data.X, F, point.network, v, block, diagonal)
 
         noise = float(namespace(F).sum(diagonal * data.noise(point.alpha)))

@@ -1,0 +1,188 @@
+"""Train and test discrepancy from standard to mean-field scaling."""
+
+import numpy as np
+from sklearn.base import clone
+
+from .._scaling_path import scaling_path
+from ..metrics import discrepancy
+from ._style import COLORS, check_axes, clear_frame
+
+_NAMES = {
+    "nngp": "NNGP",
+    "tree": "tree level",
+    "one_loop": "one loop",
+    "rescaling": "rescaling",
+    "exact": "exact",
+    "gaussian": "Gaussian adaptation",
+    "gaussian_tree": "Gaussian adaptation, tree level",
+    "sampled": "sampled neurons",
+}
+_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+
+
+class ScalingPathDisplay:
+    """Discrepancy of theories, and of sampled networks, along the scaling.
+
+    Build it with :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    paths : dict of str to ndarray of shape (k, 3)
+        For each theory the scalings, and the train and test discrepancy there.
+    sampled : array-like of shape (k, 5), default=None
+        Sampled networks: scaling, train discrepancy and its standard error, test
+        discrepancy and its standard error.
+
+    Attributes
+    ----------
+    lines_ : dict of str to list of two matplotlib Line2D
+        For each theory its line in the train and in the test panel.
+    errorbars_ : list of two matplotlib ErrorbarContainer, or empty
+        Of the sampled networks.
+    axes_ : ndarray of two matplotlib Axes
+        Train and test panel.
+    figure_ : matplotlib Figure
+        Figure that holds the axes.
+
+    References
+    ----------
+    Figure 2 of arXiv:2502.03210.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adaptive_kernels.inspection import ScalingPathDisplay
+    >>> paths = {"nngp": np.array([[1, 0.25, 0.6], [10, 0.25, 0.6]])}
+    >>> display = ScalingPathDisplay(paths=paths).plot()
+    >>> [ax.get_title() for ax in display.axes_]
+    ['train', 'test']
+    """
+
+    def __init__(self, *, paths, sampled=None):
+        self.paths = paths
+        self.sampled = sampled
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        y,
+        X_test,
+        y_test,
+        *,
+        approximations=("nngp", "tree", "one_loop", "rescaling", "gaussian"),
+        scalings=None,
+        sampled=None,
+        ax=None,
+    ):
+        """Fit an adaptive kernel by several theories at every scaling, and plot.
+
+        Parameters
+        ----------
+        estimator : AdaptiveKernelRegressor
+            Of finite width. Its `approximation` is replaced.
+        X, X_test : array-like of shape (n_samples, n_features)
+        y, y_test : array-like of shape (n_samples,)
+        approximations : sequence of str, \
+default=("nngp", "tree", "one_loop", "rescaling", "gaussian")
+            Values of `approximation`, and "nngp" for infinite width.
+        scalings : array-like of shape (k,), default=None
+            As in `scaling_path`.
+        sampled : array-like of shape (k, 5), default=None
+            As in the constructor.
+        ax : array of two matplotlib Axes, default=None
+            Train and test panel; a new figure by default.
+
+        Returns
+        -------
+        display : ScalingPathDisplay
+            The drawn display.
+        """
+        if scalings is None:
+            scalings = np.geomspace(1, estimator.width, 16)
+        paths = {}
+        for name in approximations:
+            model = clone(estimator)
+            if name == "nngp":
+                model.set_params(width=np.inf, approximation="rescaling")
+            else:
+                model.set_params(approximation=name)
+            path = scaling_path(model, X, y, scalings=scalings)
+            columns = [path.scalings]
+            for inputs, target in ((X, y), (X_test, y_test)):
+                columns.append(discrepancy(target, path.predict(inputs).T))
+            paths[name] = np.column_stack(columns)
+        return cls(paths=paths, sampled=sampled).plot(ax)
+
+    def plot(self, ax=None):
+        """Draw train and test discrepancy in two panels.
+
+        Parameters
+        ----------
+        ax : array of two matplotlib Axes, default=None
+            A new figure by default.
+
+        Returns
+        -------
+        display : ScalingPathDisplay
+            The display itself.
+        """
+        self.axes_ = self._axes(ax)
+        self.figure_ = self.axes_[0].figure
+        self.lines_, self.errorbars_ = {}, []
+        for number, (name, path) in enumerate(self.paths.items()):
+            scalings, *curves = np.asarray(path).T
+            self.lines_[name] = [
+                panel.plot(
+                    scalings,
+                    curve,
+                    color=COLORS[number % len(COLORS)],
+                    linestyle=_STYLES[number % len(_STYLES)],
+                    label=_NAMES.get(name, name),
+                )[0]
+                for panel, curve in zip(self.axes_, curves, strict=True)
+            ]
+        if self.sampled is not None:
+            self._draw_samples()
+        for panel, title in zip(self.axes_, ("train", "test"), strict=True):
+            clear_frame(panel, "y")
+            panel.set_xscale("log")
+            panel.set(xlabel="scaling", ylabel="discrepancy", title=title)
+        self.axes_[0].legend(frameon=False, fontsize="small")
+        return self
+
+    def _draw_samples(self):
+        scalings, *columns = np.asarray(self.sampled, float).T
+        for panel, value, error in zip(
+            self.axes_, columns[::2], columns[1::2], strict=True
+        ):
+            bar = panel.errorbar(
+                scalings,
+                value,
+                yerr=error,
+                color="black",
+                linestyle="none",
+                marker="o",
+                markersize=5,
+                markerfacecolor="white",
+                capsize=2,
+                zorder=5,
+                label="sampled networks",
+            )
+            self.errorbars_.append(bar)
+
+    @staticmethod
+    def _axes(ax):
+        if ax is None:
+            first = check_axes(None, "ScalingPathDisplay.plot")
+            figure = first.figure
+            figure.clear()
+            figure.set_size_inches(9, 3.8)
+            return np.array(figure.subplots(1, 2))
+        axes = np.ravel(ax)
+        if len(axes) != 2:
+            raise ValueError(
+                f"ax must hold two axes, for train and test, got {len(axes)}."
+            )
+        return axes

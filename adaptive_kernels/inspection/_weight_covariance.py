@@ -1,0 +1,185 @@
+"""Spectrum of the learned weight covariance against its prior."""
+
+import numpy as np
+
+from ._style import COLORS, GREY, check_axes, clear_frame, final_estimator
+
+_MARKERS = ("o", "s", "D", "^", "v", "P")
+
+
+class WeightCovarianceDisplay:
+    """Eigenvalues of a hidden unit's input-weight covariance, relative to the prior.
+
+    Directions that the network learned stand above one. A network that only rescaled
+    its kernel would have all eigenvalues at the kernel's scale. Build it with
+    :meth:`from_estimator`, or from the covariance of sampled networks with the
+    constructor.
+
+    Parameters
+    ----------
+    weight_covariance : ndarray of shape (n_features, n_features) or (n_features,)
+        Covariance, or variances of independent weights.
+    prior_variance : float
+        Variance of every weight before learning.
+    direction : ndarray of shape (n_features,), default=None
+        Target direction, of any length, in the coordinates of the weights.
+    scale : float, default=None
+        Scale of the kernel where a theory rescales it.
+
+    Attributes
+    ----------
+    spectrum_ : ndarray of shape (n_features,)
+        Eigenvalues over the prior variance, in descending order.
+    overlap_ : float or None
+        Squared cosine of the top eigenvector with the direction.
+    line_ : matplotlib Line2D
+        The spectrum.
+    spike_ : matplotlib Line2D
+        The ring around the top eigenvalue.
+    ax_ : matplotlib Axes
+        Axes of the picture.
+    figure_ : matplotlib Figure
+        Figure that holds the axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adaptive_kernels.inspection import WeightCovarianceDisplay
+    >>> display = WeightCovarianceDisplay(
+    ...     weight_covariance=np.diag([0.1, 0.6, 0.1]),
+    ...     prior_variance=0.1,
+    ...     direction=[0, 1, 0],
+    ... ).plot()
+    >>> round(float(display.spectrum_[0]), 3), display.overlap_
+    (6.0, 1.0)
+    """
+
+    def __init__(
+        self, *, weight_covariance, prior_variance, direction=None, scale=None
+    ):
+        self.weight_covariance = weight_covariance
+        self.prior_variance = prior_variance
+        self.direction = direction
+        self.scale = scale
+
+    @classmethod
+    def from_estimator(cls, estimator, *, direction=None, name=None, ax=None):
+        """Plot `weight_covariance_` of a fitted adaptive kernel.
+
+        Parameters
+        ----------
+        estimator : AdaptiveKernelRegressor, its search, or a pipeline ending in one
+            Fitted.
+        direction : array-like of shape (n_features,), default=None
+            Target direction in the estimator's own inputs.
+        name : str, default=None
+            Label in the legend; None takes the name of the approximation.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure by default.
+
+        Returns
+        -------
+        display : WeightCovarianceDisplay
+            The drawn display.
+        """
+        last = final_estimator(estimator, "feature_importances_")
+        last = getattr(last, "best_estimator_", last)
+        scale = last.scale_ if np.ndim(last.scale_) == 0 else None
+        display = cls(
+            weight_covariance=last.weight_covariance_,
+            prior_variance=last.kernel_.weight_variance / last.n_features_in_,
+            direction=direction,
+            scale=None if scale == 1 else scale,
+        )
+        return display.plot(ax, name=last.approximation if name is None else name)
+
+    def plot(self, ax=None, *, name="weight covariance"):
+        """Draw the spectrum and mark its spike.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on, perhaps with another display; a new figure by default.
+        name : str, default="weight covariance"
+            Label in the legend.
+
+        Returns
+        -------
+        display : WeightCovarianceDisplay
+            The display itself.
+        """
+        ax = check_axes(ax, "WeightCovarianceDisplay.plot")
+        self.ax_, self.figure_ = ax, ax.figure
+        values, vectors = self._spectrum()
+        self.spectrum_ = values / self.prior_variance
+        self.overlap_ = self._overlap(vectors[:, 0])
+        style = len(ax.get_legend_handles_labels()[0])
+        first = style == 0
+        ranks = np.arange(1, len(values) + 1)
+        label = name
+        if self.overlap_ is not None:
+            label += f" (overlap of the spike {self.overlap_:.2f})"
+        self.line_ = ax.plot(
+            ranks,
+            self.spectrum_,
+            color=COLORS[style % len(COLORS)],
+            marker=_MARKERS[style % len(_MARKERS)],
+            markersize=4,
+            linewidth=0.8,
+            label=label,
+        )[0]
+        self.spike_ = ax.plot(
+            ranks[:1],
+            self.spectrum_[:1],
+            marker="o",
+            markersize=11,
+            markerfacecolor="none",
+            markeredgecolor=COLORS[style % len(COLORS)],
+            linestyle="none",
+        )[0]
+        if self.scale is not None:
+            ax.axhline(
+                self.scale,
+                color=COLORS[style % len(COLORS)],
+                linestyle="--",
+                linewidth=1,
+                label="rescaled kernel: all directions alike",
+            )
+        if first:
+            ax.axhline(1, color=GREY, linewidth=1, linestyle=":")
+            ax.annotate(
+                "prior",
+                (1, 1),
+                xycoords=("axes fraction", "data"),
+                xytext=(-2, 3),
+                textcoords="offset points",
+                ha="right",
+                color=GREY,
+                fontsize="small",
+            )
+        self._frame()
+        return self
+
+    def _frame(self):
+        ax = self.ax_
+        clear_frame(ax, "y")
+        tallest = max(np.max(line.get_ydata()) for line in ax.get_lines())
+        if tallest > 10:
+            ax.set_yscale("log")
+        if len(self.spectrum_) > 12:
+            ax.set_xscale("log")
+        ax.set(xlabel="eigenvalue number", ylabel="weight variance / prior")
+        ax.legend(frameon=False, fontsize="small")
+
+    def _spectrum(self):
+        covariance = np.asarray(self.weight_covariance, float)
+        if covariance.ndim == 1:
+            covariance = np.diag(covariance)
+        values, vectors = np.linalg.eigh(covariance)
+        return values[::-1], vectors[:, ::-1]
+
+    def _overlap(self, vector):
+        if self.direction is None:
+            return None
+        direction = np.asarray(self.direction, float)
+        return float((direction @ vector) ** 2 / (direction @ direction))

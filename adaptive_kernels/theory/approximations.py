@@ -1,0 +1,66 @@
+"""The theories by name, what each requires, and the posterior each gives."""
+
+from ..kernels._activations import PiecewiseLinear
+from .multiscale import exact, scale_saddle, tree_level
+from .one_loop import one_loop
+from .posterior import GaussianPosterior, RescaledPosterior, linear_gain
+from .sampled_posterior import SampledPosterior
+
+RESCALING = {
+    "tree": tree_level,
+    "one_loop": one_loop,
+    "rescaling": scale_saddle,
+    "exact": exact,
+}
+APPROXIMATIONS = {"gaussian", "gaussian_tree", "sampled", *RESCALING}
+_ONE_OUTPUT = {"one_loop", "exact", "sampled"}
+
+
+def check_theory(name, network, outputs):
+    """Raise ValueError where a theory does not exist for a network."""
+    if name in ("gaussian", "gaussian_tree"):
+        return
+    if network.tangent:
+        raise ValueError(
+            f"approximation={name!r} is a theory of Bayesian networks, whose kernel is "
+            "NNGP: take that instead of NTK, or approximation='gaussian'."
+        )
+    if network.depth > 1 and name != "rescaling":
+        raise ValueError(
+            f"approximation={name!r} has one hidden layer, got depth={network.depth}: "
+            "take 'rescaling' or 'gaussian', or depth=1."
+        )
+    if name == "exact" and linear_gain(network) is None:
+        raise ValueError(
+            "approximation='exact' needs a linear network, activation='identity': "
+            "take 'rescaling' or 'sampled' for other activations."
+        )
+    if outputs > 1 and (name in _ONE_OUTPUT or network.depth > 1):
+        raise ValueError(
+            f"approximation={name!r} at depth={network.depth} has one output, got "
+            f"{outputs}: take 'rescaling' at depth=1 or 'gaussian', or fit the outputs "
+            "one by one."
+        )
+
+
+def solve_theory(name, data, point, width, neighbour=None):
+    """Posterior of a theory at given hyperparameters, and its log evidence.
+
+    `neighbour` is the posterior of the same theory at another scaling: a start, and
+    for kernels that only change their size the eigendecomposition itself.
+    """
+    if name in ("gaussian", "gaussian_tree"):
+        return GaussianPosterior.fit(data, point)
+    if name == "sampled":
+        return SampledPosterior.fit(data, point, width, neighbour)
+    spectrum = None if neighbour is None else _shared_spectrum(neighbour, point)
+    return RescaledPosterior.fit(data, point, RESCALING[name], width, spectrum)
+
+
+def _shared_spectrum(neighbour, point):
+    """The neighbour's spectrum where a weight variance multiplies the whole kernel."""
+    old, new = neighbour.point.network, point.network
+    linear = isinstance(new.activation, PiecewiseLinear)
+    if not linear or new.bias_variance > 0 or new.depth > 1:
+        return None
+    return neighbour.spectrum.scaled(new.weight_variance / old.weight_variance)

@@ -1,0 +1,213 @@
+"""Ascent of the regularised evidence from a starting point."""
+
+from dataclasses import dataclass, replace
+from math import inf, isinf
+
+import numpy as np
+from scipy.optimize import minimize
+
+from .._array import LinAlgError, namespace, to_numpy
+from .variational import Hyperparameters, RegularizedEvidence
+
+NOISE_BOUNDS = (1e-5, 1e2)
+METRIC_BOUNDS = (1e-9, 1e7)
+_FAILED = 1e3
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where a climb ended: the point, its objective, and how it stopped.
+
+    residual : float, largest gradient entry of the objective, in nats
+    """
+
+    point: Hyperparameters
+    value: float
+    converged: bool
+    n_iter: int
+    residual: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """What an evidence search may move, and how far it goes.
+
+    template : Hyperparameters, supplies what stays fixed
+    bounds : dict, name -> pair relative to its natural unit; absent names are fixed
+    max_iter : int, iterations of the last climb
+    tol : float, largest gradient entry of the objective at convergence, in nats
+    starts : tuple of Hyperparameters, tried besides the natural ones
+    """
+
+    template: Hyperparameters
+    bounds: dict
+    max_iter: int = 200
+    tol: float = 0.2
+    starts: tuple = ()
+
+
+def _shares(data):
+    """Weights of the rows, summing to one: (n,)."""
+    xp = namespace(data.Y)
+    weights = xp.ones_like(data.Y[:, 0]) if data.weights is None else data.weights
+    return weights / xp.sum(weights)
+
+
+def mean_over_rows(data, values):
+    """Weighted mean of a vector over rows, or 1 where it vanishes."""
+    return float(namespace(values).sum(_shares(data) * values)) or 1.0
+
+
+def mean_square(data):
+    """Mean squared entry of X, or 1 where X is zero."""
+    return mean_over_rows(data, namespace(data.X).mean(data.X * data.X, axis=1))
+
+
+def target_variance(data):
+    """Variance of the targets, averaged over outputs, or 1 if they are constant."""
+    xp = namespace(data.Y)
+    centre = xp.sum(_shares(data)[:, None] * data.Y, axis=0)
+    return mean_over_rows(data, xp.mean((data.Y - centre) ** 2, axis=1))
+
+
+def _box(problem, search, data):
+    """Box of the vector of `problem`; bounds are relative to natural units."""
+    spread = target_variance(data)
+    units = {"weight_variance": 1 / mean_square(data), "bias_variance": 1.0}
+    box = []
+    for name in problem.free:
+        low, high = search.bounds[name]
+        unit = units.get(name, spread)
+        box.append((np.log(low * unit), np.log(high * unit)))
+    low, high = np.log(METRIC_BOUNDS)
+    if problem.covariance_type == "diag":
+        box += [(low, high)] * problem.d
+    elif problem.covariance_type == "full":
+        for i in range(problem.d):
+            box += [(-inf, inf)] * i + [(low / 2, high / 2)]
+    return np.array(box).reshape(-1, 2)
+
+
+def climb(data, search, point, *, width, covariance_type, tree=False, max_iter=None):
+    """Follow the gradient of the regularised evidence from a point with L-BFGS.
+
+    Where the kernel matrix is not positive definite the objective counts as very bad,
+    so that the line search backs off. `tree` leaves the log determinant out.
+    """
+    n, d = data.X.shape
+    if covariance_type == "full" and n < d and not isinf(width):
+        space = _RowSpace(data.X)
+        reduced = climb(
+            replace(data, X=space.inputs),
+            replace(search, template=space.enter(search.template), starts=()),
+            space.enter(point),
+            width=width,
+            covariance_type="full",
+            tree=tree,
+            max_iter=max_iter,
+        )
+        return replace(reduced, point=space.leave(reduced.point))
+    problem = RegularizedEvidence(
+        data,
+        search.template,
+        width=width,
+        covariance_type=covariance_type,
+        free=tuple(search.bounds),
+        tree=tree,
+    )
+    limit = search.max_iter if max_iter is None else max_iter
+    start = problem.pack(point)
+    if len(start) == 0:
+        return Solution(search.template, 0.0, True, 0, 0.0)
+    return _ascend(problem, start, _box(problem, search, data), limit, search.tol)
+
+
+def _ascend(problem, point, box, limit, tol):
+    size = problem.data.observations()
+    objective = _Descent(problem, size)
+    point, n_iter = np.clip(point, box[:, 0], box[:, 1]), 0
+    while True:
+        result = minimize(
+            objective,
+            point,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=box,
+            options={
+                "maxiter": limit - n_iter,
+                "maxcor": 20,
+                "ftol": 1e-3 * tol / size,
+                "gtol": tol / size,
+            },
+        )
+        inside = (result.x > box[:, 0]) | (result.jac < 0)
+        inside &= (result.x < box[:, 1]) | (result.jac > 0)
+        residual = float(np.max(np.abs(result.jac) * inside)) * size
+        point, n_iter = result.x, n_iter + int(result.nit)
+        # Slow progress may be stale curvature: go on with a fresh memory.
+        if residual <= 10 * tol or result.nit == 0 or n_iter >= limit:
+            break
+    return Solution(
+        problem.unpack(point),
+        objective.value(float(result.fun)),
+        residual <= 10 * tol,
+        n_iter,
+        residual,
+    )
+
+
+class _RowSpace:
+    """Coordinates in the span of fewer rows than features.
+
+    Outside the span nothing pulls the covariance from its prior, so that M is the
+    identity there and n x n numbers say all.
+    """
+
+    def __init__(self, X):
+        basis, lower = namespace(X).linalg.qr(X.T)
+        self.inputs, self.basis = lower.T, to_numpy(basis)
+        self.share = X.shape[0] / X.shape[1]
+
+    def _point(self, point, factor, root):
+        weight = factor * point.network.weight_variance
+        return replace(
+            point, network=replace(point.network, weight_variance=weight), root=root
+        )
+
+    def enter(self, point):
+        """The point seen from inside the span."""
+        root = point.root
+        if root is not None:
+            rows = self.basis.T * root if root.ndim == 1 else self.basis.T @ root
+            root = np.linalg.cholesky(rows @ rows.T)
+        return self._point(point, self.share, root)
+
+    def leave(self, point):
+        """The point on all features."""
+        inner = point.root - np.eye(len(point.root))
+        root = np.eye(len(self.basis)) + self.basis @ inner @ self.basis.T
+        return self._point(point, 1 / self.share, root)
+
+
+class _Descent:
+    """Objective per observation, to be minimised, measured from its first value."""
+
+    def __init__(self, problem, size):
+        self.problem, self.size = problem, size
+        self.first, self.worst = None, 0.0
+
+    def __call__(self, vector):
+        try:
+            value, gradient = self.problem(vector)
+        except LinAlgError:
+            value, gradient = -inf, vector
+        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
+            return self.worst + _FAILED, np.zeros_like(vector)
+        self.first = value if self.first is None else self.first
+        loss = (self.first - value) / self.size
+        self.worst = max(self.worst, loss)
+        return loss, -gradient / self.size
+
+    def value(self, loss):
+        """The objective behind a loss; -inf if no point could be evaluated."""
+        return -inf if self.first is None else self.first - loss * self.size

@@ -1,0 +1,82 @@
+"""One scale per layer: kernel rescaling of a network with several hidden layers.
+
+In a network with L hidden layers of N units the second moment of a layer's activations,
+seen from above, is the NNGP's times a scale s_l, a priori Gamma(N / 2, rate N / 2). The
+saddle point of
+
+    sum_l (N / 2) (t_l - e^{t_l}) + log evidence of K(s_1, ..., s_L),    t = log s,
+
+gives the renormalised kernel of the proportional limit n ~ N (Li and Sompolinsky 2021,
+exact for linear networks; Pacelli et al. 2023 for others): K follows the layer
+recursion with the gain of layer l multiplied by s_l.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import minimize
+
+from .._array import namespace
+from .._linalg import evidence_cotangent
+from ..kernels._derivatives import vector_jacobian
+from .variational import kernel_factor
+
+_BOUND = 40.0
+
+
+def layer_scales(data, point, width):
+    """Scales of all layers at the saddle point nearest to the NNGP's.
+
+    Parameters
+    ----------
+    data : Data
+        With one output.
+    point : Hyperparameters
+    width : float
+        Number of units in every hidden layer.
+
+    Returns
+    -------
+    ndarray (depth,)
+
+    Raises
+    ------
+    ValueError
+        If there are several outputs.
+    """
+    if data.Y.shape[1] > 1:
+        raise ValueError(
+            "approximation='rescaling' at depth > 1 has one output, got "
+            f"{data.Y.shape[1]}: fit the outputs one by one, or take depth=1."
+        )
+    depth, size = point.network.depth, data.observations()
+
+    def descent(t):
+        value, gradient = _log_posterior(data, point, width, t)
+        return -value / size, -gradient / size
+
+    solution = minimize(
+        descent,
+        np.zeros(depth),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-_BOUND, _BOUND)] * depth,
+        options={"ftol": 1e-15, "gtol": 1e-10},
+    )
+    return np.exp(solution.x)
+
+
+def _log_posterior(data, point, width, t):
+    """Log posterior of the log scales t, without a constant, and its gradient."""
+    scales = tuple(np.exp(t).tolist())
+    point = replace(point, network=replace(point.network, scales=scales))
+    F, v, factored = kernel_factor(data, point)
+    value = factored.log_evidence + width / 2 * float(np.sum(t - np.expm1(t)))
+    fit = float(namespace(F).sum(data.Y * factored.dual))
+    block, diagonal = evidence_cotangent(factored)
+    cotangents = vector_jacobian(data.X, F, point.network, v, block, diagonal)
+    noise = float(namespace(F).sum(diagonal * data.noise(point.alpha)))
+    # tr A (K + noise) = n C - tr Y'U.
+    last = data.Y.shape[0] - fit - noise
+    slopes = np.array([*cotangents.log_gains, last])
+    return value, -0.5 * slopes - width / 2 * np.expm1(t)
