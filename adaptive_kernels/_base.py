@@ -1,7 +1,7 @@
 """What the regressors share: validation, target scaling, prediction."""
 
 from contextlib import contextmanager
-from dataclasses import is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from math import inf
 from numbers import Integral, Real
 
@@ -195,11 +195,17 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             }
         )
         self.alpha_ = point.alpha
-        self.X_train_, self.dual_coef_ = X, posterior.dual
+        self.X_train_ = X
         self.log_marginal_likelihood_value_ = evidence
         self.n_iter_ = solution.n_iter
         self._posterior, self._training = posterior, Data(X, Y, weights)
         self._y_mean, self._y_scale = mean, scale
+
+    @property
+    def dual_coef_(self):
+        """Coefficients of the mean in the kernel with the rows `X_train_`."""
+        check_is_fitted(self)
+        return self._posterior.dual
 
     def predict(self, X, return_std=False, return_cov=False):
         """Predict a new observation: mean, and optionally its spread, noise included.
@@ -398,6 +404,8 @@ def _on_host(value):
     if hasattr(value, "__array_namespace__") or hasattr(value, "cpu"):
         return to_numpy(value)
     if is_dataclass(value):
-        fields = {name: _on_host(field) for name, field in vars(value).items()}
-        return replace(value, **fields)
+        names = [field.name for field in fields(value)]
+        return replace(
+            value, **{name: _on_host(getattr(value, name)) for name in names}
+        )
     return value

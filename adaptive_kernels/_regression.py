@@ -1,6 +1,5 @@
 """Gaussian-process regressors with the kernel of a wide network, fixed or adaptive."""
 
-from copy import copy
 from dataclasses import replace
 from math import inf, isinf
 from numbers import Integral, Real
@@ -311,8 +310,8 @@ class AdaptiveKernelRegressor(
 
     def _at_scaling(self, scaling):
         """A copy of this fitted model at another scaling: tuned once, solved again."""
-        model = copy(self)
-        model.scaling = scaling
+        model = object.__new__(type(self))
+        vars(model).update(vars(self), scaling=scaling)
         with small_problem_threads(self.X_train_.shape[0]):
             model._solve(self._training, self._y_mean, self._y_scale, self._posterior)
         return model
@@ -325,12 +324,13 @@ class AdaptiveKernelRegressor(
         return mine is not None and mine.vectors is theirs.vectors
 
     def _predict_with(self, X, duals):
-        """Means for several dual coefficients: (k, m) or (k, m, C)."""
-        check_is_fitted(self)
+        """Means for dual coefficients in the eigenbasis: (k, m) or (k, m, C)."""
         X, host = self._validate_rows(X, "predict")
-        cross = self._posterior.cross(self._posterior.features(X))
-        means = [cross @ dual * self._y_scale + self._y_mean for dual in duals]
-        return self._shaped(namespace(cross).stack(means), host)
+        posterior = self._posterior
+        projections = posterior.cross(posterior.features(X)) @ posterior.factor
+        means = [projections @ asarray_like(dual, X) for dual in duals]
+        means = namespace(X).stack(means) * self._y_scale + self._y_mean
+        return self._shaped(means, host)
 
     @property
     def effective_dof_(self):

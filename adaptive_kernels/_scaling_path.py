@@ -58,13 +58,11 @@ class ScalingPath:
             parts = [e.predict(X) for e in self.estimators]
             return namespace(parts[0]).stack(parts)
         weights = [e.kernel_.weight_variance for e in self.estimators]
-        return first._predict_with(
-            X,
-            [
-                weight / weights[0] * e.dual_coef_
-                for weight, e in zip(weights, self.estimators, strict=True)
-            ],
-        )
+        duals = [
+            weight / weights[0] * e._posterior.statistics.dual
+            for weight, e in zip(weights, self.estimators, strict=True)
+        ]
+        return first._predict_with(X, duals)
 
 
 def scaling_path(estimator, X, y, *, scalings=None, sample_weight=None):

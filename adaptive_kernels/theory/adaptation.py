@@ -14,7 +14,8 @@ from .._array import asarray_like, to_numpy
 from ..kernels._recursion import apply_root
 from .ascent import Search, climb
 from .multiscale import tree_level
-from .posterior import GaussianPosterior, RescaledPosterior
+from .posterior import GaussianPosterior
+from .rescaled_posterior import RescaledPosterior
 from .variational import Data, Hyperparameters, combine_roots
 
 

@@ -3,7 +3,8 @@
 from ..kernels._activations import PiecewiseLinear
 from .multiscale import exact, scale_saddle, tree_level
 from .one_loop import one_loop
-from .posterior import GaussianPosterior, RescaledPosterior, linear_gain
+from .posterior import GaussianPosterior
+from .rescaled_posterior import RescaledPosterior, linear_gain
 from .sampled_posterior import SampledPosterior
 
 RESCALING = {
@@ -53,14 +54,14 @@ def solve_theory(name, data, point, width, neighbour=None):
         return GaussianPosterior.fit(data, point)
     if name == "sampled":
         return SampledPosterior.fit(data, point, width, neighbour)
-    spectrum = None if neighbour is None else _shared_spectrum(neighbour, point)
-    return RescaledPosterior.fit(data, point, RESCALING[name], width, spectrum)
+    relative = None
+    if neighbour is not None and _keeps_its_shape(point.network):
+        old, new = neighbour.point.network, point.network
+        relative = neighbour, new.weight_variance / old.weight_variance
+    return RescaledPosterior.fit(data, point, RESCALING[name], width, relative)
 
 
-def _shared_spectrum(neighbour, point):
-    """The neighbour's spectrum where a weight variance multiplies the whole kernel."""
-    old, new = neighbour.point.network, point.network
-    linear = isinstance(new.activation, PiecewiseLinear)
-    if not linear or new.bias_variance > 0 or new.depth > 1:
-        return None
-    return neighbour.spectrum.scaled(new.weight_variance / old.weight_variance)
+def _keeps_its_shape(network):
+    """Whether the weight variance only multiplies the kernel."""
+    homogeneous = isinstance(network.activation, PiecewiseLinear)
+    return homogeneous and network.bias_variance == 0 and network.depth == 1

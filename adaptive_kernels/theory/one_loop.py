@@ -127,10 +127,23 @@ class _Loop:
         return self._statistics(Q, scale, u, dual)
 
     def self_consistent(self):
-        """Follow the root from the tree level; None where it is not physical."""
+        """The root that continues the tree level; None where it is not physical."""
+        for path in ((1.0,), _CONTINUATION):
+            unknown = self._follow(path)
+            if unknown is not None:
+                break
+        else:
+            return None
+        Q, ratio, gamma = np.exp(unknown[0]), unknown[1], np.exp(unknown[2])
+        u, a, _ = self._response(Q, ratio, gamma, 1.0)
+        dual = Q * ratio * u - 2 * Q**2 / self.width * gamma * self.lam * u / a
+        return self._statistics(Q, Q * ratio, u, dual)
+
+    def _follow(self, strengths):
+        """Solve at ascending strengths of the loop terms, the last one 1."""
         gamma = self._shares(self.Q, self.u)[3]
         unknown = np.array([np.log(self.Q), 1.0, np.log(gamma)])
-        for strength in _CONTINUATION:
+        for strength in strengths:
             with np.errstate(over="ignore", invalid="ignore"):
                 solution = root(
                     self._residual, unknown, strength, options={"xtol": 1e-14}
@@ -139,11 +152,8 @@ class _Loop:
             if not np.max(np.abs(solution.fun)) < 1e-9:
                 return None
         Q, ratio, gamma = np.exp(unknown[0]), unknown[1], np.exp(unknown[2])
-        u, a, denominator = self._response(Q, ratio, gamma, 1.0)
-        if not (ratio > 0 and np.all(denominator > 0)):
-            return None
-        dual = Q * ratio * u - 2 * Q**2 / self.width * gamma * self.lam * u / a
-        return self._statistics(Q, Q * ratio, u, dual)
+        denominator = self._response(Q, ratio, gamma, 1.0)[2]
+        return unknown if ratio > 0 and np.all(denominator > 0) else None
 
     def _response(self, Q, ratio, gamma, strength):
         a = self.noise + Q * self.lam

@@ -1,0 +1,18 @@
+"""Reference samplers of Bayesian networks of finite width, to hold theory against.
+
+The network is that of an `NNGP` kernel, at a width of your choice: its wide limit is
+the Gaussian process of the kernel.
+"""
+
+from ._diagnostics import effective_sample_size, split_r_hat
+from ._gibbs import sample_linear_network
+from ._hmc import sample_network
+from ._samples import NetworkSamples
+
+__all__ = [
+    "NetworkSamples",
+    "effective_sample_size",
+    "sample_linear_network",
+    "sample_network",
+    "split_r_hat",
+]

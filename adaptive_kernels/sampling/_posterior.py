@@ -1,0 +1,137 @@
+"""The posterior over the weights of a Bayesian network of finite width.
+
+With features F of the rows of X and all weights standard normal a priori,
+
+    h_1 = F w_1,    h_{l+1} = sqrt(bias_variance) b_{l+1}
+                              + sqrt(weight_variance / N) phi(h_l) w_{l+1},
+    f = sqrt(readout_variance / N) phi(h_depth) a,    y = f + N(0, alpha).
+
+Chains advance together: the weights of a layer are an array (chains, inputs, units).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod, sqrt
+
+import numpy as np
+
+from ..kernels._recursion import Network
+
+
+@dataclass(frozen=True)
+class State:
+    """Position, energy, its gradient, and network outputs of each chain."""
+
+    position: np.ndarray
+    energy: np.ndarray
+    gradient: np.ndarray
+    outputs: np.ndarray
+
+    def where(self, accept, other):
+        """The rows of `self` where `accept`, else those of `other`."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return State(*(_choose(accept, new, old) for new, old in pairs))
+
+
+def _choose(accept, new, old):
+    return np.where(accept.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Posterior of the whitened weights of a network, chains along the first axis.
+
+    F : array (n, p), inputs of the first layer
+    Y : array (n, C), or (chains, n, C)
+    """
+
+    network: Network
+    width: int
+    alpha: float
+    F: np.ndarray
+    Y: np.ndarray
+
+    @cached_property
+    def shapes(self):
+        inputs = [self.F.shape[1]] + [self.bias + self.width] * (self.network.depth - 1)
+        layers = [(p, self.width) for p in inputs]
+        return [*layers, (self.width, self.Y.shape[-1])]
+
+    @property
+    def n_weights(self):
+        return sum(prod(shape) for shape in self.shapes)
+
+    @property
+    def bias(self):
+        """Rows of a hidden layer's weights that are biases: 0 or 1."""
+        return int(self.network.bias_variance > 0)
+
+    @property
+    def gain(self):
+        return sqrt(self.network.weight_variance / self.width)
+
+    @property
+    def readout_gain(self):
+        return sqrt(self.network.readout_variance / self.width)
+
+    def prior_draws(self, n_chains, rng):
+        return rng.standard_normal((n_chains, self.n_weights))
+
+    def split(self, position):
+        """Views of the layers' weights: (chains, inputs, units) each."""
+        ends = np.cumsum([prod(shape) for shape in self.shapes])
+        parts = np.split(position, ends[:-1], axis=1)
+        return [
+            part.reshape(-1, *shape)
+            for part, shape in zip(parts, self.shapes, strict=True)
+        ]
+
+    def preactivations(self, Z, weights, layer):
+        """Units of a layer before their activation, from the units below or F."""
+        if layer == 0:
+            return Z @ weights[0]
+        H = Z @ weights[layer][:, self.bias :]
+        H *= self.gain
+        if self.bias:
+            H += sqrt(self.network.bias_variance) * weights[layer][:, :1]
+        return H
+
+    def outputs(self, F, weights):
+        """Network values (chains, rows of F, C)."""
+        Z = F
+        for layer in range(self.network.depth):
+            Z = self.network.activation(self.preactivations(Z, weights, layer))
+        return self.readout_gain * (Z @ weights[-1])
+
+    def state(self, position):
+        """Energy -log p(weights, Y) up to a constant, and its gradient."""
+        weights, gradient = self.split(position), position.copy()
+        slopes, fields, units = self.split(gradient), [], [self.F]
+        for layer in range(self.network.depth):
+            fields.append(self.preactivations(units[-1], weights, layer))
+            units.append(self.network.activation(fields[-1]))
+        outputs = self.readout_gain * (units[-1] @ weights[-1])
+        residual = outputs - self.Y
+        energy = np.sum(residual**2, axis=(1, 2)) / (2 * self.alpha)
+        energy += np.sum(position**2, axis=1) / 2
+        residual *= self.readout_gain / self.alpha
+        slopes[-1] += units[-1].mT @ residual
+        signal = residual @ weights[-1].mT
+        for layer in reversed(range(self.network.depth)):
+            # An inexact derivative costs acceptance, not correctness: leapfrog steps
+            # along any field are reversible and keep volume, and the energy is exact.
+            signal *= self.network.activation.derivative(fields[layer])
+            signal = self._backward(signal, units[layer], weights, slopes, layer)
+        return State(position, energy, gradient, outputs)
+
+    def _backward(self, signal, units, weights, slopes, layer):
+        """Add to a layer's gradient; the signal to the units below it."""
+        if layer == 0:
+            slopes[0] += units.T @ signal
+            return None
+        if self.bias:
+            bias = np.sum(signal, axis=1, keepdims=True)
+            slopes[layer][:, :1] += sqrt(self.network.bias_variance) * bias
+        signal *= self.gain
+        slopes[layer][:, self.bias :] += units.mT @ signal
+        return signal @ weights[layer][:, self.bias :].mT
