@@ -212,7 +212,7 @@ def set_diagonal(matrix, values):
 
 def check_memory(like, n, matrices):
     """Raise MemoryError where n x n matrices cannot fit, before any is allocated."""
-    free = _free_bytes(like)
+    free = free_bytes(like)
     need = matrices * 8 * n * n
     if free is not None and need > free:
         raise MemoryError(
@@ -221,7 +221,7 @@ def check_memory(like, n, matrices):
         )
 
 
-def _free_bytes(like):
+def free_bytes(like):
     if compat.is_cupy_array(like):
         return _cupy().cuda.runtime.memGetInfo()[0]
     try:

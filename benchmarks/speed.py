@@ -1,12 +1,13 @@
 """Ratios of time against named peers, interleaved in one run, one thread.
 
-python benchmarks/speed.py [kernel] [step] [fit] [search]
+python benchmarks/speed.py [kernel] [step] [fit] [search] [scalings] [neurons]
 """
 
 import platform
 import sys
 import time
 import warnings
+from functools import partial
 
 import numpy as np
 import scipy
@@ -18,8 +19,14 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.metrics.pairwise import rbf_kernel
 from threadpoolctl import threadpool_limits
 
-from adaptive_kernels import AdaptiveKernelRegressor, AdaptiveKernelRegressorCV
+from adaptive_kernels import (
+    AdaptiveKernelRegressor,
+    AdaptiveKernelRegressorCV,
+    scaling_path,
+)
+from adaptive_kernels.datasets import make_ising
 from adaptive_kernels.kernels import NNGP, NTK
+from adaptive_kernels.theory.sampled import sampled
 from adaptive_kernels.theory.variational import (
     Data,
     Hyperparameters,
@@ -129,6 +136,60 @@ def search():
     print(f"\nDefault search, 100 rows x 6: {median:.2f} ({least:.2f}) s")
 
 
+def scalings():
+    """Fifty scalings of a theory against one, fitted and predicted at the rows."""
+    rng = np.random.default_rng(0)
+    cases = [("relu", 1000, 20), ("relu", 2000, 20), ("identity", 1000, 1200)]
+    for activation, n, d in cases:
+        X = rng.standard_normal((n, d))
+        y = np.sin(X[:, 0]) + 0.1 * rng.standard_normal(n)
+        names = ["tree", "one_loop", "rescaling"] + ["exact"] * (activation != "relu")
+        for name in names:
+            model = AdaptiveKernelRegressor(
+                NNGP(activation, bias_variance=0),
+                approximation=name,
+                # One loop needs effective degrees of freedom below the width.
+                width=4 * n,
+                alpha=0.1,
+                scale_noise=True,
+                optimizer=None,
+            )
+            tasks = {
+                label: partial(scaling_path, model, X, y, scalings=values)
+                for label, values in (
+                    ("one scaling", [1]),
+                    (f"{name}, 50", np.geomspace(1, n, 50)),
+                )
+            }
+            title = f"Scalings, {activation}, {n} x {d}"
+            report(title, interleaved(tasks, 5), "one scaling")
+
+
+def neurons():
+    """A Newton step of the sampled theory against its two matrix products."""
+    X, y = make_ising(80, 60, random_state=0)
+    F = X / 60**0.5
+    n_points = 2**15
+    phi = np.random.default_rng(0).standard_normal((n_points, len(X)))
+    points = np.random.default_rng(1).standard_normal((n_points, F.shape[1]))
+    activation = NNGP("erf").network().activation
+    # At standard scaling the first neurons serve to the end: Newton steps alone.
+    steps = []
+
+    def solve():
+        steps.append(
+            sampled(F, y, activation, noise=0.1, width=80, loops=0, random_state=0)
+        )
+
+    tasks = {
+        "two matrix products": lambda: (phi.T @ phi, points @ F.T),
+        "whole solution": solve,
+    }
+    seconds = interleaved(tasks, 5)
+    report("Sampled neurons, 80 x 60", seconds, "two matrix products")
+    print(f"  with {steps[-1].n_iter} Newton steps and one evaluation of 2^15 neurons")
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     print(
@@ -136,7 +197,7 @@ if __name__ == "__main__":
         f"numpy {np.__version__}, scipy {scipy.__version__}, "
         f"scikit-learn {sklearn.__version__}, one thread"
     )
-    parts = {f.__name__: f for f in (kernel, step, fit, search)}
+    parts = {f.__name__: f for f in (kernel, step, fit, search, scalings, neurons)}
     with threadpool_limits(1):
         for part in sys.argv[1:] or parts:
             parts[part]()

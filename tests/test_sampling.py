@@ -668,7 +668,7 @@ def test_overflow_from_the_start():
     ],
 )
 def test_memory_is_checked_first(sampler, large, cure, monkeypatch):
-    monkeypatch.setattr(_run, "_free_bytes", lambda like: 10**7)
+    monkeypatch.setattr(_run, "free_bytes", lambda like: 10**7)
     with pytest.raises(MemoryError, match=cure):
         small(sampler, **large)
 

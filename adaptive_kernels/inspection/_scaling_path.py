@@ -148,6 +148,7 @@ default=("nngp", "tree", "one_loop", "rescaling", "gaussian")
         for panel, title in zip(self.axes_, ("train", "test"), strict=True):
             clear_frame(panel, "y")
             panel.set_xscale("log")
+            panel.xaxis.set_major_formatter("{x:g}")
             panel.set(xlabel="scaling", ylabel="discrepancy", title=title)
         self.axes_[0].legend(frameon=False, fontsize="small")
         return self

@@ -166,8 +166,10 @@ class WeightCovarianceDisplay:
         tallest = max(np.max(line.get_ydata()) for line in ax.get_lines())
         if tallest > 10:
             ax.set_yscale("log")
+            ax.yaxis.set_major_formatter("{x:g}")
         if len(self.spectrum_) > 12:
             ax.set_xscale("log")
+            ax.xaxis.set_major_formatter("{x:g}")
         ax.set(xlabel="eigenvalue number", ylabel="weight variance / prior")
         ax.legend(frameon=False, fontsize="small")
 

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_array, check_random_state, check_X_y
 
-from .._array import _free_bytes
+from .._array import free_bytes
 from ..kernels import NNGP
 from ..kernels._recursion import apply_root, features
 from ._posterior import Posterior
@@ -74,7 +74,7 @@ def _check_memory(posterior, F_test, counts):
         "the rows of X_test": per_row * m,
         "n_chains": 8 * chains * (units + 8 * posterior.n_weights),
     }
-    total, free = sum(need.values()), _free_bytes(posterior.F)
+    total, free = sum(need.values()), free_bytes(posterior.F)
     if free is not None and total > free:
         raise MemoryError(
             f"{draws} draws of {chains} chains need {total / 2**30:.1f} GiB, and "
