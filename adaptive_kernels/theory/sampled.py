@@ -63,7 +63,7 @@ _LEAST_SIZE = 500
 # Effective sample sizes, as shares of the neurons, that suffice to go on, and to end:
 # tails of the tilted density that hardly any neuron has reached yet count as well.
 _STAGE_SHARE = 0.8
-_LAST_SHARE = 0.97
+_LAST_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -205,10 +205,11 @@ def _factor(hessian):
 def _shorten(problem, neurons, state, step, decrement, enough):
     """The first of the steps 1, 1/2, 1/4, ... that lowers Psi enough, or None."""
     dz = neurons.project(step)
-    slack, length = 1e-13 * (1 + abs(state.psi)), 1.0
+    rounding = 1e-13 * (1 + abs(state.psi)) + 1e-14 * problem.width
+    length = 1.0
     while length > 1e-8:
         new = _state(problem, neurons, state.u + length * step, state.z + length * dz)
-        bound = state.psi - length * decrement / 4 + slack
+        bound = state.psi - length * decrement / 4 + rounding
         if isfinite(new.psi) and new.psi <= bound and new.size >= enough / 2:
             return new
         length /= 2
