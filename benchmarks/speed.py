@@ -26,7 +26,7 @@ from adaptive_kernels import (
 )
 from adaptive_kernels.datasets import make_ising
 from adaptive_kernels.kernels import NNGP, NTK
-from adaptive_kernels.theory.sampled import sampled
+from adaptive_kernels.theory import sampled
 from adaptive_kernels.theory.variational import (
     Data,
     Hyperparameters,

@@ -3,6 +3,7 @@
 from .adaptation import GaussianAdaptation, gaussian_adaptation
 from .deep import layer_scales
 from .multiscale import OutputStatistics, exact, scale_saddle, tree_level
+from .neurons import SampledTheory, sampled
 from .one_loop import one_loop
 from .spectrum import Spectrum
 from .variational import (
@@ -18,12 +19,14 @@ __all__ = [
     "Hyperparameters",
     "OutputStatistics",
     "RegularizedEvidence",
+    "SampledTheory",
     "Spectrum",
     "exact",
     "gaussian_adaptation",
     "layer_scales",
     "log_evidence",
     "one_loop",
+    "sampled",
     "scale_saddle",
     "tree_level",
 ]

@@ -47,13 +47,13 @@ def check_theory(name, network, outputs):
 def solve_theory(name, data, point, width, neighbour=None):
     """Posterior of a theory at given hyperparameters, and its log evidence.
 
-    `neighbour` is the posterior of the same theory at another scaling: a start, and
-    for kernels that only change their size the eigendecomposition itself.
+    `neighbour` is the posterior of the same theory at another scaling, whose
+    eigendecomposition serves again for kernels that only change their size.
     """
     if name in ("gaussian", "gaussian_tree"):
         return GaussianPosterior.fit(data, point)
     if name == "sampled":
-        return SampledPosterior.fit(data, point, width, neighbour)
+        return SampledPosterior.fit(data, point, width)
     relative = None
     if neighbour is not None and _keeps_its_shape(point.network):
         old, new = neighbour.point.network, point.network

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from .._array import namespace
 from ..kernels._recursion import features
-from .sampled import SampledTheory, sampled
+from .neurons import SampledTheory, sampled
 
 
 @dataclass
@@ -21,11 +21,8 @@ class SampledPosterior:
     theory: SampledTheory
 
     @classmethod
-    def fit(cls, data, point, width, neighbour=None):
-        """The posterior and the log evidence of the training targets.
-
-        `neighbour` is the posterior at another scaling, to start from its predictor.
-        """
+    def fit(cls, data, point, width):
+        """The posterior and the log evidence of the training targets."""
         network = point.network
         theory = sampled(
             features(data.X, network, point.root),
@@ -34,7 +31,6 @@ class SampledPosterior:
             noise=data.noise(point.alpha),
             width=width,
             readout_variance=network.readout_variance,
-            start=None if neighbour is None else neighbour.theory,
         )
         evidence = theory.log_evidence + data.weight_term(point.alpha)[0]
         return cls(point, width, theory), evidence

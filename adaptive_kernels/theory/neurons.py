@@ -27,312 +27,30 @@ Carlo (Del Moral, Doucet and Jasra 2006) with Hamiltonian moves.
 """
 
 from dataclasses import dataclass, replace
-from math import isfinite, log, log2, pi
+from math import log, log2, pi
 from warnings import warn
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import qmc
 from sklearn.exceptions import ConvergenceWarning
 
 from .._array import (
-    LinAlgError,
-    add_to_diagonal,
     as_float64,
     asarray_like,
     cho_solve,
-    cholesky,
     diagonal,
-    index_like,
     namespace,
     solve_triangular,
     to_numpy,
 )
 from ..kernels._recursion import slices_of
+from ._annealing import anneal, neurons_of_prior
+from ._tilted import Neurons, Problem, Solution, couplings, curvature
 
-_BLOCK_BYTES = 2**25
-_CACHE_BYTES = 2**30
-_ROWS = 1024
-_SOBOL_BITS = 30
-_MAX_ITER = 100
-_MAX_STAGES = 100
-_TRAJECTORIES = 8
-_LEAPS = 10
-_LEAST_SIZE = 500
-
-# Effective sample sizes, as shares of the neurons, that suffice to go on, and to end:
-# tails of the tilted density that hardly any neuron has reached yet count as well.
-_STAGE_SHARE = 0.8
-_LAST_SHARE = 0.9
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """What Psi depends on: y (n,), noise variance, readout variance and width."""
-
-    y: object
-    noise: float
-    gain: float
-    width: float
-
-    def tilt(self, z):
-        return self.gain / (2 * self.width) * z**2
-
-
-@dataclass(frozen=True)
-class _Neurons:
-    """A weighted sample of the prior of a neuron, evaluated on rows F, in blocks.
-
-    F : array (n, p)
-    points : array (M, p), weights of the neurons
-    log_ratio : array (M,), log of the prior over M times the density of the points
-    cache : array (M, n) or None, phi on the rows
-    """
-
-    F: object
-    activation: object
-    points: object
-    log_ratio: object
-    cache: object = None
-
-    def cached(self):
-        """The same neurons, with phi kept where it fits in `_CACHE_BYTES`."""
-        if 8 * self.points.shape[0] * self.F.shape[0] > _CACHE_BYTES:
-            return self
-        return replace(self, cache=self.activation(self.points @ self.F.T))
-
-    def on(self, F):
-        """The same neurons on other rows."""
-        return replace(self, F=F, cache=None)
-
-    def blocks(self, n_others=0):
-        """Yield slices of the neurons and their phi on the rows, (b, n).
-
-        Blocks are small enough for `n_others` rows in place of n.
-        """
-        size = max(1, _BLOCK_BYTES // (8 * max(self.F.shape[0], n_others)))
-        for rows in slices_of(self.points.shape[0], size):
-            if self.cache is None:
-                yield rows, self.activation(self.points[rows, :] @ self.F.T)
-            else:
-                yield rows, self.cache[rows, :]
-
-    def project(self, vector):
-        """The products phi' v of every neuron, (M,), with a vector (n,)."""
-        return namespace(vector).concat([phi @ vector for _, phi in self.blocks()])
-
-    def average(self, linear):
-        """Sum of linear * phi over the neurons."""
-        return sum(phi.T @ linear[rows] for rows, phi in self.blocks())
-
-    def moments(self, linear, quadratic):
-        """Sums of linear * phi, (n,), and of quadratic * phi phi', (n, n)."""
-        root = namespace(self.F).sqrt(quadratic)
-        mean, gram = 0.0, 0.0
-        for rows, phi in self.blocks():
-            weighted = root[rows][:, None] * phi
-            mean = mean + phi.T @ linear[rows]
-            gram = gram + weighted.T @ weighted
-        return mean, gram
-
-
-@dataclass(frozen=True)
-class _State:
-    """Psi at a dual vector.
-
-    u : array (n,)
-    z : array (M,)
-    psi : float
-    weights : array (M,), of the neurons under the tilted density, with sum one
-    log_mean : float, log E_w exp[(g / 2 N) z^2]
-    """
-
-    u: object
-    z: object
-    psi: float
-    weights: object
-    log_mean: float
-
-    @property
-    def size(self):
-        """Effective sample size."""
-        return 1 / float(namespace(self.u).sum(self.weights**2))
-
-
-def _state(problem, neurons, u, z):
-    xp = namespace(u)
-    exponent = problem.tilt(z) + neurons.log_ratio
-    top = xp.max(exponent)
-    shares = xp.exp(exponent - top)
-    total = xp.sum(shares)
-    quadratic = problem.noise / 2 * float(u @ u) - float(u @ problem.y)
-    log_mean = float(top + xp.log(total))
-    psi = quadratic + problem.width * log_mean
-    return _State(u, z, psi, shares / total, log_mean)
-
-
-def _couplings(problem, state):
-    """p1 and w2 of every neuron."""
-    ratio = problem.gain / problem.width
-    p1 = ratio * state.z
-    return p1, ratio + p1**2
-
-
-def _curvature(problem, neurons, state):
-    """m, (n,), and N [<w2 phi phi'> - m m'], (n, n), on the rows of the neurons."""
-    p1, w2 = _couplings(problem, state)
-    m, gram = neurons.moments(state.weights * p1, state.weights * w2)
-    return m, problem.width * (gram - m[:, None] * m)
-
-
-def _slopes(problem, neurons, state):
-    """Gradient and Hessian of Psi."""
-    m, curvature = _curvature(problem, neurons, state)
-    gradient = problem.noise * state.u - problem.y + problem.width * m
-    return gradient, add_to_diagonal(curvature, problem.noise)
-
-
-def _factor(hessian):
-    try:
-        return cholesky(hessian)
-    except LinAlgError:
-        raise LinAlgError(
-            "The Hessian of the dual problem is not positive definite in double "
-            "precision: raise noise, or drop duplicate rows."
-        ) from None
-
-
-def _shorten(problem, neurons, state, step, decrement, enough):
-    """The first of the steps 1, 1/2, 1/4, ... that lowers Psi enough, or None."""
-    dz = neurons.project(step)
-    rounding = 1e-13 * (1 + abs(state.psi)) + 1e-14 * problem.width
-    length = 1.0
-    while length > 1e-8:
-        new = _state(problem, neurons, state.u + length * step, state.z + length * dz)
-        bound = state.psi - length * decrement / 4 + rounding
-        if isfinite(new.psi) and new.psi <= bound and new.size >= enough / 2:
-            return new
-        length /= 2
-    return None
-
-
-@dataclass(frozen=True)
-class _Solution:
-    """Where Newton's method stopped; `residual` is relative to the targets."""
-
-    state: _State
-    factor: object
-    n_iter: int
-    decrement: float
-    residual: float
-
-    @property
-    def converged(self):
-        return self.decrement <= 1e-8 and self.residual <= 1e-6
-
-
-def _newton(problem, neurons, u, enough=0.0):
-    """Minimise Psi from u, while the effective sample size is `enough`."""
-    xp = namespace(u)
-    state = _state(problem, neurons, u, neurons.project(u))
-    scale = float(xp.max(xp.abs(problem.y))) or 1.0
-    for n_iter in range(_MAX_ITER):
-        gradient, hessian = _slopes(problem, neurons, state)
-        factor = _factor(hessian)
-        step = -cho_solve(factor, gradient[:, None])[:, 0]
-        decrement = -float(gradient @ step)
-        residual = float(xp.max(xp.abs(gradient))) / scale
-        stop = _Solution(state, factor, n_iter, decrement, residual)
-        if (decrement <= 1e-16 and residual <= 1e-9) or state.size < enough:
-            break
-        state = _shorten(problem, neurons, state, step, decrement, enough)
-        if state is None:
-            break
-    return stop
-
-
-def _from_prior(F, activation, n_points, rng):
-    """Neurons of the prior, quasi-random up to the dimensions that Sobol's has."""
-    p = F.shape[1]
-    if p <= qmc.Sobol.MAXDIM:
-        uniform = qmc.Sobol(p, rng=rng, bits=_SOBOL_BITS).random(n_points)
-        normal = ndtri(uniform + 0.5 ** (_SOBOL_BITS + 1))
-    else:
-        normal = rng.standard_normal((n_points, p))
-    points = asarray_like(normal, F)
-    return _Neurons(F, activation, points, 0 * points[:, 0] - log(n_points)).cached()
-
-
-def _anneal(problem, neurons, rng):
-    """Sequential Monte Carlo: Newton steps as far as the neurons serve, then new ones.
-
-    Neurons that serve to the end are never moved and stay quasi-random.
-    """
-    n_points, u = neurons.points.shape[0], 0 * problem.y
-    n_iter, step_size = 0, 0.4
-    for _ in range(_MAX_STAGES):
-        solution = _newton(problem, neurons, u, _STAGE_SHARE * n_points)
-        u, n_iter = solution.state.u, n_iter + solution.n_iter
-        if solution.state.size >= _LAST_SHARE * n_points:
-            break
-        neurons, step_size = _moved(problem, neurons, solution.state, step_size, rng)
-    return neurons, solution, n_iter
-
-
-def _moved(problem, neurons, state, step_size, rng):
-    """Equally weighted neurons of the tilted density at u, and a step size."""
-    xp, n_points = namespace(state.u), neurons.points.shape[0]
-    edges = np.cumsum(to_numpy(state.weights))
-    chosen = np.searchsorted(edges, (np.arange(n_points) + rng.random()) / n_points)
-    chosen = index_like(np.minimum(chosen, n_points - 1), state.z)
-    points = xp.take(neurons.points, chosen, axis=0)
-    moved = replace(neurons, points=points, cache=None)
-    for _ in range(_TRAJECTORIES):
-        moved, accepted = _trajectory(problem, moved, state.u, step_size, rng)
-        step_size *= 1.1 if accepted > 0.8 else 0.8
-    moved = moved.cached()
-    log_ratio = state.log_mean - log(n_points) - problem.tilt(moved.project(state.u))
-    return replace(moved, log_ratio=log_ratio), step_size
-
-
-def _trajectory(problem, neurons, u, step_size, rng):
-    """One Hamiltonian Monte Carlo step of every neuron; also the share accepted."""
-    xp, shape = namespace(u), neurons.points.shape
-    momenta = asarray_like(rng.standard_normal(shape), u)
-    threshold = asarray_like(-rng.standard_exponential(shape[0]), u)
-    step_size *= rng.uniform(0.8, 1.2)
-    parts, accepted = [], 0.0
-    size = max(1, _BLOCK_BYTES // (32 * neurons.F.shape[0]))
-    for rows in slices_of(shape[0], size):
-        start = neurons.points[rows, :]
-        end, change = _leapfrog(problem, neurons, u, start, momenta[rows, :], step_size)
-        accept = threshold[rows] < change
-        parts.append(xp.where(accept[:, None], end, start))
-        accepted += float(xp.sum(xp.astype(accept, u.dtype)))
-    return replace(neurons, points=xp.concat(parts, axis=0)), accepted / shape[0]
-
-
-def _leapfrog(problem, neurons, u, points, momenta, step_size):
-    """End of a trajectory under the tilted density, and its change of log density."""
-    xp = namespace(u)
-    value, slope = _log_density(problem, neurons, u, points)
-    before = value - xp.sum(momenta**2, axis=1) / 2
-    for _ in range(_LEAPS):
-        momenta = momenta + step_size / 2 * slope
-        points = points + step_size * momenta
-        value, slope = _log_density(problem, neurons, u, points)
-        momenta = momenta + step_size / 2 * slope
-    return points, value - xp.sum(momenta**2, axis=1) / 2 - before
-
-
-def _log_density(problem, neurons, u, points):
-    """Log of the tilted density and its gradient, at given weights (b, p)."""
-    xp, F = namespace(u), neurons.F
-    h = points @ F.T
-    z = neurons.activation(h) @ u
-    slope = (neurons.activation.derivative(h) * u) @ F
-    value = problem.tilt(z) - xp.sum(points**2, axis=1) / 2
-    return value, problem.gain / problem.width * z[:, None] * slope - points
+ROWS = 1024
+LEAST_SIZE = 500
+LARGEST_ERROR = 0.03
+LARGEST_RATIO = 5
+GROUPS = 8
 
 
 def _second_moment(neurons, weights):
@@ -366,7 +84,7 @@ def _one_loop(problem, neurons, solution):
     """
     state, factor = solution.state, solution.factor
     xp, weights, width = namespace(state.u), state.weights, problem.width
-    p1, w2 = _couplings(problem, state)
+    p1, w2 = couplings(problem, state)
     w3 = (3 * problem.gain / width + p1**2) * p1
     m = neurons.average(weights * p1)
     Bm = cho_solve(factor, m[:, None])[:, 0]
@@ -392,6 +110,36 @@ def _leverages(neurons, factor):
         half = solve_triangular(factor, phi.T)
         parts.append(xp.sum(half * half, axis=0))
     return xp.concat(parts)
+
+
+def _precision(solution):
+    factor = solution.factor
+    eye = asarray_like(np.eye(factor.shape[0]), factor)
+    half = solve_triangular(factor, eye)
+    return namespace(half).sum(half * half, axis=0)
+
+
+def _sampling_errors(problem, neurons, solution):
+    """Of the predictions y - u / precision at left-out rows: tree level and one loop.
+
+    From the spread of the dual vectors that groups of the neurons give. An upper bound
+    for neurons of the prior, which are more even together than their groups.
+    """
+    xp, state, duals = namespace(problem.y), solution.state, []
+    residual = problem.noise * state.u - problem.y
+    for group in (slice(start, None, GROUPS) for start in range(GROUPS)):
+        some = neurons.take(group)
+        weights = state.weights[group] / xp.sum(state.weights[group])
+        part = replace(state, z=state.z[group], weights=weights)
+        p1, _ = couplings(problem, part)
+        slope = residual + problem.width * some.average(weights * p1)
+        tree = -cho_solve(solution.factor, slope[:, None])[:, 0]
+        loop = _one_loop(problem, some, replace(solution, state=part))
+        duals.append(xp.stack([tree, tree + loop.shift]))
+    spread = xp.std(xp.stack(duals), axis=0, correction=1) / GROUPS**0.5
+    left_out = xp.sum((spread / _precision(solution)) ** 2, axis=1)
+    size = float(xp.sum(problem.y**2)) or 1.0
+    return [(float(square) / size) ** 0.5 for square in left_out]
 
 
 def _log_evidence(problem, solution):
@@ -420,6 +168,9 @@ class SampledTheory:
     effective_sample_size : float
         Of the neurons, under the tilted density. Moved neurons keep some correlation,
         which it does not count.
+    sampling_error : float
+        Standard error of predictions at left-out rows that stems from the sampling of
+        neurons: root mean square over rows, relative to that of the targets.
     converged : bool
     n_iter : int
         Newton steps.
@@ -431,13 +182,20 @@ class SampledTheory:
     log_evidence: float
     weight_covariance: object
     effective_sample_size: float
+    sampling_error: float
     converged: bool
     n_iter: int
     loops: int
-    _problem: _Problem
-    _neurons: _Neurons
-    _solution: _Solution
+    _problem: Problem
+    _neurons: Neurons
+    _solution: Solution
     _coefficients: object
+    _settled: bool
+
+    @property
+    def precision(self):
+        """Diagonal of the inverse Hessian M^{-1}: (n,)."""
+        return _precision(self._solution)
 
     def mean(self, F):
         """Posterior mean of f at the rows of F, (m, p): (m,)."""
@@ -452,18 +210,18 @@ class SampledTheory:
     def covariance(self, F):
         """Posterior covariance of f at the rows of F, (m, p): (m, m); at tree level."""
         new = self._neurons.on(as_float64(F))
-        m, prior = _curvature(self._problem, new, self._solution.state)
+        m, prior = curvature(self._problem, new, self._solution.state)
         half = self._explained(new, m)
         return prior - half.T @ half
 
     def _at(self, F):
         F = as_float64(F)
-        for rows in slices_of(F.shape[0], _ROWS):
+        for rows in slices_of(F.shape[0], ROWS):
             yield self._neurons.on(F[rows, :])
 
     def _variance(self, new):
         state = self._solution.state
-        p1, w2 = _couplings(self._problem, state)
+        p1, w2 = couplings(self._problem, state)
         m, xp = new.average(state.weights * p1), namespace(new.F)
         squares = sum(
             (phi**2).T @ (state.weights * w2)[rows] for rows, phi in new.blocks()
@@ -475,7 +233,7 @@ class SampledTheory:
     def _explained(self, new, m):
         """L^{-1} Psi'' between training and new rows, (n, m), where M = L L'."""
         state, train = self._solution.state, self._neurons
-        p1, w2 = _couplings(self._problem, state)
+        p1, w2 = couplings(self._problem, state)
         cross, m_train = 0.0, 0.0
         for rows, phi in new.blocks(train.F.shape[0]):
             on_train = train.activation(train.points[rows, :] @ train.F.T)
@@ -516,8 +274,8 @@ def sampled(
         Targets.
     activation : callable
         Elementwise, on arrays of the library of `F`; with a method ``derivative``.
-    noise : float
-        Noise variance, in squared units of the targets.
+    noise : float or array (n,)
+        Noise variance, in squared units of the targets; one for all or for each row.
     width : float
         Number of hidden units.
     readout_variance : float, default=1.0
@@ -545,7 +303,9 @@ def sampled(
     Warns
     -----
     ConvergenceWarning
-        If Newton's method stops early, or few neurons represent the tilted density.
+        If Newton's method stops early, if few neurons represent the tilted density, or
+        if the one-loop correction hangs on a few of them, as it may at mean-field
+        scaling of the hidden weights.
 
     References
     ----------
@@ -557,7 +317,7 @@ def sampled(
 
     >>> import numpy as np
     >>> from adaptive_kernels.kernels import NNGP
-    >>> from adaptive_kernels.theory.sampled import sampled
+    >>> from adaptive_kernels.theory import sampled
     >>> F = np.array([[-1.0], [0.5], [1.0]])
     >>> y = np.array([0.0, 0.5, 1.0])
     >>> activation = NNGP("relu").network().activation
@@ -567,12 +327,14 @@ def sampled(
     """
     _check(activation, noise, width, readout_variance, loops, n_points)
     F, y = _checked_data(F, y)
-    problem = _Problem(y, float(noise), float(readout_variance), float(width))
+    noise = asarray_like(noise, y) if np.ndim(noise) else float(noise)
+    problem = Problem(y, noise, float(readout_variance), float(width))
     rng = np.random.default_rng(random_state)
-    neurons = _from_prior(F, activation, n_points, rng)
-    neurons, solution, n_iter = _anneal(problem, neurons, rng)
-    _warn(solution)
-    return _theory(problem, neurons, solution, loops, n_iter)
+    neurons = neurons_of_prior(F, activation, n_points, rng)
+    neurons, solution, n_iter = anneal(problem, neurons, rng)
+    theory = _theory(problem, neurons, solution, loops, n_iter)
+    _warn(theory)
+    return theory
 
 
 def _theory(problem, neurons, solution, loops, n_iter):
@@ -583,12 +345,14 @@ def _theory(problem, neurons, solution, loops, n_iter):
         loop = _one_loop(problem, neurons, solution)
         coefficients, weights, shift = loop.coefficients, loop.weights, loop.shift
     dual = state.u + shift
+    errors = _sampling_errors(problem, neurons, solution)
     return SampledTheory(
         train_mean=problem.y - problem.noise * dual,
         dual=dual,
         log_evidence=_log_evidence(problem, solution),
         weight_covariance=_second_moment(neurons, weights),
         effective_sample_size=state.size,
+        sampling_error=errors[loops],
         converged=solution.converged,
         n_iter=n_iter,
         loops=loops,
@@ -596,6 +360,7 @@ def _theory(problem, neurons, solution, loops, n_iter):
         _neurons=neurons.on(neurons.F),
         _solution=solution,
         _coefficients=coefficients,
+        _settled=errors[loops] <= max(LARGEST_ERROR, LARGEST_RATIO * errors[0]),
     )
 
 
@@ -607,7 +372,8 @@ def _check(activation, noise, width, readout_variance, loops, n_points):
         )
     positive = {"noise": noise, "width": width, "readout_variance": readout_variance}
     for name, value in positive.items():
-        if not (value > 0 and isfinite(value)):
+        values = to_numpy(value)
+        if not (np.all(values > 0) and np.all(np.isfinite(values))):
             raise ValueError(f"{name} must be positive and finite, got {value!r}.")
     if loops not in (0, 1):
         raise ValueError(f"loops must be 0 or 1, got {loops!r}.")
@@ -641,18 +407,23 @@ def _is_finite(x):
     return bool(xp.all(xp.isfinite(x)))
 
 
-def _warn(solution):
-    if not solution.converged:
-        warn(
+def _warn(theory):
+    if not theory.converged:
+        problem = (
             "Newton's method for the dual problem stopped with a relative residual of "
-            f"{solution.residual:.1e}: raise noise.",
-            ConvergenceWarning,
-            stacklevel=3,
+            f"{theory._solution.residual:.1e}: raise noise (alpha)."
         )
-    if solution.state.size < _LEAST_SIZE:
-        warn(
-            f"The neurons are worth {solution.state.size:.0f} independent ones, fewer "
-            f"than {_LEAST_SIZE}: raise n_points, or width.",
-            ConvergenceWarning,
-            stacklevel=3,
+    elif theory.effective_sample_size < LEAST_SIZE:
+        problem = (
+            f"The neurons are worth {theory.effective_sample_size:.0f} independent "
+            f"ones, fewer than {LEAST_SIZE}: raise n_points, or width."
         )
+    elif not theory._settled:
+        problem = (
+            "The one-loop correction hangs on few neurons and leaves predictions "
+            f"uncertain by {theory.sampling_error:.0%} of the targets. Raise n_points "
+            "or noise (alpha), lower scaling, or take loops=0."
+        )
+    else:
+        return
+    warn(problem, ConvergenceWarning, stacklevel=3)
