@@ -321,7 +321,9 @@ class AdaptiveKernelRegressor(
         mine, theirs = (
             getattr(model._posterior, "spectrum", None) for model in (self, other)
         )
-        return mine is not None and mine.vectors is theirs.vectors
+        return (
+            mine is not None and theirs is not None and mine.vectors is theirs.vectors
+        )
 
     def _predict_with(self, X, duals):
         """Means for dual coefficients in the eigenbasis: (k, m) or (k, m, C)."""

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import clone
 
 from ._array import namespace, to_numpy
+from ._regression import AdaptiveKernelRegressor
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ def scaling_path(estimator, X, y, *, scalings=None, sample_weight=None):
 
     Raises
     ------
+    TypeError
+        If the estimator is none of the above.
     ValueError
         If a scaling is not positive, or none is given and the width is not a finite
         number above 1.
@@ -104,7 +107,12 @@ def scaling_path(estimator, X, y, *, scalings=None, sample_weight=None):
     >>> path.predict(X).shape
     (2, 40)
     """
-    scalings = _check_scalings(scalings, estimator.width)
+    if not isinstance(estimator, AdaptiveKernelRegressor):
+        raise TypeError(
+            f"estimator must be an AdaptiveKernelRegressor, got {estimator!r}: apply "
+            "other steps of a pipeline to X first."
+        )
+    scalings = check_scalings(scalings, estimator.width)
     first = clone(estimator).set_params(scaling=scalings[0])
     estimators = [first.fit(X, y, sample_weight=sample_weight)]
     for scaling in scalings[1:]:
@@ -112,7 +120,8 @@ def scaling_path(estimator, X, y, *, scalings=None, sample_weight=None):
     return ScalingPath(np.array(scalings), tuple(estimators))
 
 
-def _check_scalings(scalings, width):
+def check_scalings(scalings, width):
+    """Sorted positive scalings as a list; by default from 1 to the width."""
     if scalings is None:
         if not (isfinite(width) and width > 1):
             raise ValueError(
@@ -120,7 +129,10 @@ def _check_scalings(scalings, width):
                 "scalings, or an estimator of finite width above 1."
             )
         scalings = np.geomspace(1, width, 16)
-    scalings = np.sort(np.asarray(scalings, dtype=float).ravel())
+    scalings = np.asarray(scalings, dtype=float)
+    if scalings.ndim != 1:
+        raise ValueError(f"scalings must be a sequence of numbers, got {scalings!r}.")
+    scalings = np.sort(scalings)
     if len(scalings) == 0 or not (np.all(scalings > 0) and isfinite(scalings[-1])):
         raise ValueError(f"scalings must be positive and finite, got {scalings}.")
     return scalings.tolist()

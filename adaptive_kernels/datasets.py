@@ -1,9 +1,21 @@
 """Seeded tasks on which theories and networks are compared."""
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, validate_params
 
 
+@validate_params(
+    {
+        "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "n_features": [Interval(Integral, 1, None, closed="left")],
+        "coef": ["boolean"],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
 def make_ising(n_samples=100, n_features=20, *, coef=False, random_state=None):
     """Linearly separable Ising task: random signs, labelled by a random direction.
 

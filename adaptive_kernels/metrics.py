@@ -58,11 +58,11 @@ def discrepancy(y_true, y_pred):
     Examples
     --------
     >>> from adaptive_kernels.metrics import discrepancy
-    >>> discrepancy([1.0, -1.0], [0.8, -0.6])
-    0.3
+    >>> discrepancy([1.0, -1.0], [0.75, -0.5])
+    0.375
     """
     y_true, y_pred = np.asarray(y_true, float), np.asarray(y_pred, float)
-    if y_true.ndim != 1 or len(y_true) != len(y_pred):
+    if y_true.ndim != 1 or y_true.size == 0 or y_pred.shape[:1] != y_true.shape:
         raise ValueError(
             f"y_true must be one-dimensional and as long as y_pred, got shapes "
             f"{y_true.shape} and {y_pred.shape}."

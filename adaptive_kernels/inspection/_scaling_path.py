@@ -3,21 +3,21 @@
 import numpy as np
 from sklearn.base import clone
 
-from .._scaling_path import scaling_path
+from .._scaling_path import check_scalings, scaling_path
 from ..metrics import discrepancy
-from ._style import COLORS, check_axes, clear_frame
+from ._style import COLORS, GREY, check_axes, clear_frame
 
-_NAMES = {
-    "nngp": "NNGP",
-    "tree": "tree level",
-    "one_loop": "one loop",
-    "rescaling": "rescaling",
-    "exact": "exact",
-    "gaussian": "Gaussian adaptation",
-    "gaussian_tree": "Gaussian adaptation, tree level",
-    "sampled": "sampled neurons",
+# Label, colour and line style of each theory.
+_THEORIES = {
+    "nngp": ("NNGP", GREY, "-"),
+    "tree": ("tree level", COLORS[1], "--"),
+    "one_loop": ("one loop", COLORS[2], "-."),
+    "rescaling": ("rescaling", COLORS[0], "-"),
+    "exact": ("exact", COLORS[5], (0, (1, 1))),
+    "gaussian": ("Gaussian adaptation", COLORS[4], "-"),
+    "gaussian_tree": ("Gaussian adaptation, tree level", COLORS[4], "--"),
+    "sampled": ("sampled neurons", COLORS[3], "-"),
 }
-_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 
 
 class ScalingPathDisplay:
@@ -99,8 +99,7 @@ default=("nngp", "tree", "one_loop", "rescaling", "gaussian")
         display : ScalingPathDisplay
             The drawn display.
         """
-        if scalings is None:
-            scalings = np.geomspace(1, estimator.width, 16)
+        scalings = check_scalings(scalings, estimator.width)
         paths = {}
         for name in approximations:
             model = clone(estimator)
@@ -131,15 +130,17 @@ default=("nngp", "tree", "one_loop", "rescaling", "gaussian")
         self.axes_ = self._axes(ax)
         self.figure_ = self.axes_[0].figure
         self.lines_, self.errorbars_ = {}, []
-        for number, (name, path) in enumerate(self.paths.items()):
+        for name, path in self.paths.items():
+            label, color, style = _THEORIES.get(name, (name, "black", "-"))
             scalings, *curves = np.asarray(path).T
             self.lines_[name] = [
                 panel.plot(
                     scalings,
                     curve,
-                    color=COLORS[number % len(COLORS)],
-                    linestyle=_STYLES[number % len(_STYLES)],
-                    label=_NAMES.get(name, name),
+                    color=color,
+                    linestyle=style,
+                    linewidth=2.5 if name == "exact" else 1.5,
+                    label=label,
                 )[0]
                 for panel, curve in zip(self.axes_, curves, strict=True)
             ]
@@ -150,7 +151,18 @@ default=("nngp", "tree", "one_loop", "rescaling", "gaussian")
             panel.set_xscale("log")
             panel.xaxis.set_major_formatter("{x:g}")
             panel.set(xlabel="scaling", ylabel="discrepancy", title=title)
-        self.axes_[0].legend(frameon=False, fontsize="small")
+        if ax is None:
+            handles, labels = self.axes_[0].get_legend_handles_labels()
+            columns = min(len(handles), 5)
+            self.figure_.legend(
+                handles,
+                labels,
+                loc="outside lower center",
+                ncols=columns,
+                frameon=False,
+            )
+        else:
+            self.axes_[0].legend(fontsize="small", framealpha=0.85)
         return self
 
     def _draw_samples(self):
@@ -179,7 +191,7 @@ default=("nngp", "tree", "one_loop", "rescaling", "gaussian")
             first = check_axes(None, "ScalingPathDisplay.plot")
             figure = first.figure
             figure.clear()
-            figure.set_size_inches(9, 3.8)
+            figure.set_size_inches(9, 4.2)
             return np.array(figure.subplots(1, 2))
         axes = np.ravel(ax)
         if len(axes) != 2:

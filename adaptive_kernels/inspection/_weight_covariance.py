@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from .._array import to_numpy
 from ._style import COLORS, GREY, check_axes, clear_frame, final_estimator
 
+_GID = "weight covariance"
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 
 
@@ -34,8 +36,8 @@ class WeightCovarianceDisplay:
         Squared cosine of the top eigenvector with the direction.
     line_ : matplotlib Line2D
         The spectrum.
-    spike_ : matplotlib Line2D
-        The ring around the top eigenvalue.
+    spike_ : matplotlib Line2D or None
+        The ring around the top eigenvalue, if it stands above the prior.
     ax_ : matplotlib Axes
         Axes of the picture.
     figure_ : matplotlib Figure
@@ -71,7 +73,8 @@ class WeightCovarianceDisplay:
         estimator : AdaptiveKernelRegressor, its search, or a pipeline ending in one
             Fitted.
         direction : array-like of shape (n_features,), default=None
-            Target direction in the estimator's own inputs.
+            Target direction in the estimator's own inputs. A kernel's metric is taken
+            out of it and of the covariance, so that the prior is the same everywhere.
         name : str, default=None
             Label in the legend; None takes the name of the approximation.
         ax : matplotlib Axes, default=None
@@ -84,11 +87,12 @@ class WeightCovarianceDisplay:
         """
         last = final_estimator(estimator, "feature_importances_")
         last = getattr(last, "best_estimator_", last)
-        scale = last.scale_ if np.ndim(last.scale_) == 0 else None
+        if not hasattr(last, "weight_covariance_"):
+            raise TypeError(f"{type(last).__name__} has no weight_covariance_ to show.")
+        scale = last.scale_ if np.ndim(last.scale_) == 0 else 1
         display = cls(
-            weight_covariance=last.weight_covariance_,
+            **_whitened(to_numpy(last.weight_covariance_), direction, last._root),
             prior_variance=last.kernel_.weight_variance / last.n_features_in_,
-            direction=direction,
             scale=None if scale == 1 else scale,
         )
         return display.plot(ax, name=last.approximation if name is None else name)
@@ -113,52 +117,62 @@ class WeightCovarianceDisplay:
         values, vectors = self._spectrum()
         self.spectrum_ = values / self.prior_variance
         self.overlap_ = self._overlap(vectors[:, 0])
-        style = len(ax.get_legend_handles_labels()[0])
-        first = style == 0
-        ranks = np.arange(1, len(values) + 1)
+        number = sum(line.get_gid() == _GID for line in ax.get_lines())
+        color = COLORS[number % len(COLORS)]
         label = name
         if self.overlap_ is not None:
             label += f" (overlap of the spike {self.overlap_:.2f})"
+        ranks = np.arange(1, len(values) + 1)
         self.line_ = ax.plot(
             ranks,
             self.spectrum_,
-            color=COLORS[style % len(COLORS)],
-            marker=_MARKERS[style % len(_MARKERS)],
+            color=color,
+            marker=_MARKERS[number % len(_MARKERS)],
             markersize=4,
             linewidth=0.8,
+            gid=_GID,
             label=label,
         )[0]
-        self.spike_ = ax.plot(
-            ranks[:1],
-            self.spectrum_[:1],
-            marker="o",
-            markersize=11,
-            markerfacecolor="none",
-            markeredgecolor=COLORS[style % len(COLORS)],
-            linestyle="none",
-        )[0]
+        self.spike_ = self._ring(color)
         if self.scale is not None:
             ax.axhline(
                 self.scale,
-                color=COLORS[style % len(COLORS)],
+                color=color,
                 linestyle="--",
                 linewidth=1,
-                label="rescaled kernel: all directions alike",
+                label=f"{name}: kernel rescaled, all directions alike",
             )
-        if first:
-            ax.axhline(1, color=GREY, linewidth=1, linestyle=":")
-            ax.annotate(
-                "prior",
-                (1, 1),
-                xycoords=("axes fraction", "data"),
-                xytext=(-2, 3),
-                textcoords="offset points",
-                ha="right",
-                color=GREY,
-                fontsize="small",
-            )
+        if number == 0:
+            self._mark_prior()
         self._frame()
         return self
+
+    def _ring(self, color):
+        top = self.spectrum_[:1]
+        if top[0] < 1.01:
+            return None
+        return self.ax_.plot(
+            [1],
+            top,
+            marker="o",
+            markersize=11,
+            markerfacecolor="none",
+            markeredgecolor=color,
+            linestyle="none",
+        )[0]
+
+    def _mark_prior(self):
+        self.ax_.axhline(1, color=GREY, linewidth=1, linestyle=":")
+        self.ax_.annotate(
+            "prior",
+            (1, 1),
+            xycoords=("axes fraction", "data"),
+            xytext=(-2, 3),
+            textcoords="offset points",
+            ha="right",
+            color=GREY,
+            fontsize="small",
+        )
 
     def _frame(self):
         ax = self.ax_
@@ -170,6 +184,8 @@ class WeightCovarianceDisplay:
         if len(self.spectrum_) > 12:
             ax.set_xscale("log")
             ax.xaxis.set_major_formatter("{x:g}")
+        else:
+            ax.locator_params(axis="x", integer=True)
         ax.set(xlabel="eigenvalue number", ylabel="weight variance / prior")
         ax.legend(frameon=False, fontsize="small")
 
@@ -184,4 +200,21 @@ class WeightCovarianceDisplay:
         if self.direction is None:
             return None
         direction = np.asarray(self.direction, float)
+        if direction.shape != vector.shape or not np.any(direction):
+            raise ValueError(
+                f"direction must be a vector of {len(vector)} numbers, not all zero, "
+                f"got shape {direction.shape}."
+            )
         return float((direction @ vector) ** 2 / (direction @ direction))
+
+
+def _whitened(covariance, direction, root):
+    """Covariance and direction in coordinates in which the prior is the identity."""
+    if covariance.ndim == 1:
+        covariance = np.diag(covariance)
+    if root is not None:
+        inverse = np.linalg.pinv(np.diag(root) if np.ndim(root) == 1 else root)
+        covariance = inverse @ covariance @ inverse.T
+        if direction is not None and len(direction) == len(inverse):
+            direction = inverse @ np.asarray(direction, float)
+    return {"weight_covariance": covariance, "direction": direction}

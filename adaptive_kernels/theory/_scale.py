@@ -64,6 +64,11 @@ class ScaleLikelihood:
             return [self._root(low, high)]
         slopes = self.slope(_SCAN)
         down = np.flatnonzero((slopes[:-1] > 0) & (slopes[1:] <= 0))
+        if len(down) == 0:
+            raise ValueError(
+                "The kernel's scale has no posterior at this noise variance, which is "
+                "zero or far below the kernel: raise alpha."
+            )
         return [self._root(_SCAN[i], _SCAN[i + 1]) for i in down]
 
     def _root(self, low, high):

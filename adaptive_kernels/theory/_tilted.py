@@ -160,7 +160,7 @@ def _factor(hessian):
     except LinAlgError:
         raise LinAlgError(
             "The Hessian of the dual problem is not positive definite in double "
-            "precision: raise noise, or drop duplicate rows."
+            "precision: raise the noise (alpha), or drop duplicate rows."
         ) from None
 
 

@@ -64,4 +64,5 @@ def solve_theory(name, data, point, width, neighbour=None):
 def _keeps_its_shape(network):
     """Whether the weight variance only multiplies the kernel."""
     homogeneous = isinstance(network.activation, PiecewiseLinear)
-    return homogeneous and network.bias_variance == 0 and network.depth == 1
+    only_weights = network.bias_variance == 0 and network.weight_variance > 0
+    return homogeneous and only_weights and network.depth == 1

@@ -11,10 +11,12 @@ exact for linear networks; Pacelli et al. 2023 for others): K follows the layer
 recursion with the gain of layer l multiplied by s_l.
 """
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
 
 from .._array import namespace
 from .._linalg import evidence_cotangent
@@ -43,6 +45,11 @@ def layer_scales(data, point, width):
     ------
     ValueError
         If there are several outputs.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the search stops before the gradient vanishes.
     """
     if data.Y.shape[1] > 1:
         raise ValueError(
@@ -63,6 +70,14 @@ def layer_scales(data, point, width):
         bounds=[(-_BOUND, _BOUND)] * depth,
         options={"ftol": 1e-15, "gtol": 1e-10},
     )
+    slope = size * np.max(np.abs(solution.jac))
+    if slope > 1e-3:
+        warnings.warn(
+            f"The search for the layers' scales stopped at a gradient of {slope:.1e} "
+            "nats: raise alpha or width.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
     return np.exp(solution.x)
 
 

@@ -14,11 +14,13 @@ differ in how they treat s; all cost O(n) once the spectrum of K0 is known:
 See arXiv:2502.03210; Li and Sompolinsky 2021; Pacelli et al. 2023.
 """
 
+import warnings
 from dataclasses import dataclass
 from math import isinf, log, pi
 
 import numpy as np
 from scipy.optimize import brentq
+from sklearn.exceptions import ConvergenceWarning
 
 from .._array import asarray_like, namespace
 from ._scale import ScaleLikelihood
@@ -407,7 +409,15 @@ def _matrix_saddle(spectrum, noise, width, *, loops):
         scale = (scale + update) / 2
         if change < 1e-12:
             break
-    return scale, bool(change < 1e-10)
+    converged = bool(change < 1e-8)
+    if not converged:
+        warnings.warn(
+            "The iteration for the scale of several outputs stopped at a relative "
+            f"change of {change:.1e}: raise alpha or width.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    return scale, converged
 
 
 __all__ = [

@@ -112,6 +112,19 @@ def _leverages(neurons, factor):
     return xp.concat(parts)
 
 
+def _positive(covariance):
+    xp = namespace(covariance)
+    values, vectors = xp.linalg.eigh(covariance)
+    if float(values[0]) >= 0:
+        return covariance
+    return (vectors * xp.clip(values, min=0.0)) @ vectors.T
+
+
+def _effective_dof(problem, solution):
+    shares = problem.noise * _precision(solution)
+    return shares.shape[0] - float(namespace(shares).sum(shares))
+
+
 def _precision(solution):
     factor = solution.factor
     eye = asarray_like(np.eye(factor.shape[0]), factor)
@@ -164,7 +177,11 @@ class SampledTheory:
         the relative error of an average over neurons.
     weight_covariance : array (p, p)
         Posterior second moment of a neuron's weights; the prior's is the identity.
-        To the order of `loops`.
+        To the order of `loops`; where that is no covariance, its negative eigenvalues
+        are set to zero.
+    effective_dof : float
+        Effective degrees of freedom tr df/dy, at tree level. One loop is an expansion
+        in their ratio to the width.
     effective_sample_size : float
         Of the neurons, under the tilted density. Moved neurons keep some correlation,
         which it does not count.
@@ -181,6 +198,7 @@ class SampledTheory:
     dual: object
     log_evidence: float
     weight_covariance: object
+    effective_dof: float
     effective_sample_size: float
     sampling_error: float
     converged: bool
@@ -303,9 +321,10 @@ def sampled(
     Warns
     -----
     ConvergenceWarning
-        If Newton's method stops early, if few neurons represent the tilted density, or
-        if the one-loop correction hangs on a few of them, as it may at mean-field
-        scaling of the hidden weights.
+        If Newton's method stops early, if few neurons represent the tilted density, if
+        the width is below the effective degrees of freedom, or if the one-loop
+        correction hangs on a few neurons, as it may at mean-field scaling of the
+        hidden weights.
 
     References
     ----------
@@ -350,7 +369,8 @@ def _theory(problem, neurons, solution, loops, n_iter):
         train_mean=problem.y - problem.noise * dual,
         dual=dual,
         log_evidence=_log_evidence(problem, solution),
-        weight_covariance=_second_moment(neurons, weights),
+        weight_covariance=_positive(_second_moment(neurons, weights)),
+        effective_dof=_effective_dof(problem, solution),
         effective_sample_size=state.size,
         sampling_error=errors[loops],
         converged=solution.converged,
@@ -418,11 +438,18 @@ def _warn(theory):
             f"The neurons are worth {theory.effective_sample_size:.0f} independent "
             f"ones, fewer than {LEAST_SIZE}: raise n_points, or width."
         )
+    elif theory.loops and theory.effective_dof >= theory._problem.width:
+        problem = (
+            f"The effective degrees of freedom, {theory.effective_dof:.3g}, are not "
+            f"below the width, {theory._problem.width:.3g}: one loop, an expansion in "
+            "their ratio, is not to be trusted. Raise width or the noise (alpha)."
+        )
     elif not theory._settled:
         problem = (
             "The one-loop correction hangs on few neurons and leaves predictions "
-            f"uncertain by {theory.sampling_error:.0%} of the targets. Raise n_points "
-            "or noise (alpha), lower scaling, or take loops=0."
+            f"uncertain by {theory.sampling_error:.0%} of the targets. Raise the "
+            "noise (alpha) or the width, lower scaling, or in theory.sampled raise "
+            "n_points or take loops=0."
         )
     else:
         return

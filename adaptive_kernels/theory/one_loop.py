@@ -29,6 +29,7 @@ from .multiscale import (
     _tree_scale,
     one_output,
     scale_saddle,
+    tree_level,
 )
 
 _CONTINUATION = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -79,16 +80,16 @@ def one_loop(spectrum, *, noise, width, strict=False):
     solution = problem.self_consistent()
     if solution is not None:
         return solution
-    saddle = scale_saddle(spectrum, noise=noise, width=width)
+    tree = tree_level(spectrum, noise=noise, width=width)
     warnings.warn(
         "The one-loop equation has no physical solution: the effective degrees of "
-        f"freedom are {saddle.effective_dof / width:.2g} times the width. Falling back "
+        f"freedom are {tree.effective_dof / width:.2g} times the width. Falling back "
         "to approximation='rescaling', which holds to all orders; or raise width, "
         "scaling or alpha.",
         ConvergenceWarning,
         stacklevel=2,
     )
-    return saddle
+    return scale_saddle(spectrum, noise=noise, width=width)
 
 
 class _Loop:

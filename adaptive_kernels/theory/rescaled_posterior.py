@@ -44,9 +44,11 @@ class RescaledPosterior(Posterior):
     @property
     def scale(self):
         """Scale of the kernel: (C, C), or one number for each layer (depth,)."""
-        if len(self.network.scales) > 1:
-            return np.array([*self.network.scales[:-1], self.statistics.scale[0, 0]])
-        return self.statistics.scale
+        depth, last = self.network.depth, self.statistics.scale
+        if depth == 1:
+            return last
+        lower = self.network.scales[:-1] or (1.0,) * (depth - 1)
+        return np.array([*lower, last[0, 0]])
 
     @property
     def converged(self):

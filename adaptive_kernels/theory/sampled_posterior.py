@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from .._array import namespace
 from ..kernels._recursion import features
 from .neurons import SampledTheory, sampled
 
@@ -87,8 +86,7 @@ class SampledPosterior:
 
     def effective_dof(self, data):
         """Tr df/dy at tree level."""
-        shares = data.noise(self.point.alpha) * self.theory.precision
-        return shares.shape[0] - float(namespace(shares).sum(shares))
+        return self.theory.effective_dof
 
     def weight_covariance(self, data):
         """Whitened input-weight covariance (d, d), biases left out."""
