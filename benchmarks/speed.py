@@ -26,7 +26,8 @@ from adaptive_kernels import (
 )
 from adaptive_kernels.datasets import make_ising
 from adaptive_kernels.kernels import NNGP, NTK
-from adaptive_kernels.theory import sampled
+from adaptive_kernels.theory._annealing import neurons_of_prior
+from adaptive_kernels.theory._tilted import Problem, newton
 from adaptive_kernels.theory.variational import (
     Data,
     Hyperparameters,
@@ -166,28 +167,25 @@ def scalings():
 
 
 def neurons():
-    """A Newton step of the sampled theory against its two matrix products."""
-    X, y = make_ising(80, 60, random_state=0)
-    F = X / 60**0.5
-    n_points = 2**15
-    phi = np.random.default_rng(0).standard_normal((n_points, len(X)))
-    points = np.random.default_rng(1).standard_normal((n_points, F.shape[1]))
-    activation = NNGP("erf").network().activation
-    # At standard scaling the first neurons serve to the end: Newton steps alone.
-    steps = []
+    """A Newton step of the sampled theory, 2^15 neurons, against one matrix product."""
+    for n, d in ((80, 60), (300, 20)):
+        X, y = make_ising(n, d, random_state=0)
+        activation = NNGP("erf").network().activation
+        rng = np.random.default_rng(0)
+        sample = neurons_of_prior(X / d**0.5, activation, 2**15, rng)
+        problem = Problem(y, 0.1, 1.0, 4.0 * n)
+        n_iter = newton(problem, sample, 0 * y).n_iter
 
-    def solve():
-        steps.append(
-            sampled(F, y, activation, noise=0.1, width=80, loops=0, random_state=0)
-        )
+        def steps(problem=problem, sample=sample, y=y):
+            return newton(problem, sample, 0 * y)
 
-    tasks = {
-        "two matrix products": lambda: (phi.T @ phi, points @ F.T),
-        "whole solution": solve,
-    }
-    seconds = interleaved(tasks, 5)
-    report("Sampled neurons, 80 x 60", seconds, "two matrix products")
-    print(f"  with {steps[-1].n_iter} Newton steps and one evaluation of 2^15 neurons")
+        def products(phi=sample.cache, n_iter=n_iter):
+            for _ in range(n_iter + 1):
+                phi.T @ phi
+
+        tasks = {f"{n_iter} Newton steps": steps, f"{n_iter + 1} products": products}
+        title = f"Sampled neurons, {n} x {d}"
+        report(title, interleaved(tasks, 5), f"{n_iter + 1} products")
 
 
 if __name__ == "__main__":

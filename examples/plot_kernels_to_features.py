@@ -125,9 +125,8 @@ plt.show()
 # A network that is not linear
 # ----------------------------
 # For an erf network the kernel's shape adapts as well. At mean field the rescaled
-# kernel leaves a fifth too much discrepancy; a normal distribution of the weights does
-# better on the test rows; neurons sampled from the distribution that the data imply
-# are right.
+# kernel and a normal distribution of the weights both promise a test discrepancy some
+# 9 % too small; neurons sampled from the distribution that the data imply are right.
 
 X_train, y_train = X[:40, :30], np.sign(X[:40, :30] @ direction[:30])
 X_test, y_test = X[80:, :30], np.sign(X[80:, :30] @ direction[:30])

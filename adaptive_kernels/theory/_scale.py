@@ -89,11 +89,12 @@ class ScaleLikelihood:
         low = self._edge(min(modes), peak, -1.0)
         high = self._edge(max(modes), peak, 1.0)
         nodes, before = _FIRST_NODES, np.inf
+        rounding = 1e-12 + 1e-15 * abs(peak)
         while True:
             t = np.linspace(low, high, nodes)
             shares = np.exp(self.value(t) - peak)
             integral = float(np.sum(shares)) * (t[1] - t[0])
-            if abs(integral / before - 1) < 1e-13 or nodes >= _MAX_NODES:
+            if abs(integral / before - 1) < rounding or nodes >= _MAX_NODES:
                 break
             nodes, before = 2 * nodes - 1, integral
         kept = shares > 1e-18

@@ -91,9 +91,9 @@ def gaussian_adaptation(
     GaussianAdaptation
         Exact at tree level for linear networks. For others the Gaussian shape is an
         approximation whose error does not vanish with the width: at mean-field scaling
-        the train discrepancy is some 15 to 25 % off for erf and up to 65 % for ReLU,
-        output variances are too small, and the corrections of relative order n / width
-        are missing. Directions are found all the same.
+        the train discrepancy is some 25 % off for erf and up to 75 % for ReLU, output
+        variances are too small, and the corrections of relative order n / width are
+        missing. Directions are found all the same.
 
     Raises
     ------

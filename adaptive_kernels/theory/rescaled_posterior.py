@@ -22,7 +22,7 @@ class RescaledPosterior(Posterior):
     Rows of weight w are whitened: multiplied by its square root.
 
     point : Hyperparameters
-    F : array (n, d + 1), features of the training rows
+    X : array (n, d), training rows
     theory : function of `multiscale` or `one_loop`
     spectrum : Spectrum, of the whitened kernel matrix and targets
     factor : array (n, r), eigenvectors of the whitened kernel matrix, whitened
@@ -30,11 +30,16 @@ class RescaledPosterior(Posterior):
     """
 
     point: object
-    F: object
+    X: object
     theory: object
     spectrum: object
     factor: object
     statistics: object
+
+    @cached_property
+    def F(self):
+        """Features (n, d + 1) of the training rows."""
+        return self.features(self.X)
 
     @cached_property
     def dual(self):
@@ -68,9 +73,8 @@ class RescaledPosterior(Posterior):
         """
         if point.network.depth > 1 and theory is scale_saddle and not isinf(width):
             point = _with_layer_scales(data, point, width)
-        F = features(data.X, point.network, point.root)
         if relative is None:
-            spectrum = _spectrum(data, point, F)
+            spectrum = _spectrum(data, point)
             vectors = spectrum.vectors
             if data.weights is not None:
                 vectors = _white(data)[:, None] * vectors
@@ -84,7 +88,7 @@ class RescaledPosterior(Posterior):
             # Their priors; fluctuations of the lower layers' scales are left out.
             t = np.log(point.network.scales)
             evidence += width / 2 * float(np.sum(t - np.expm1(t)))
-        return cls(point, F, theory, spectrum, vectors, statistics), evidence
+        return cls(point, data.X, theory, spectrum, vectors, statistics), evidence
 
     def evidence(self, data, point):
         """Log evidence of the targets at another point, same theory and width."""
@@ -144,8 +148,9 @@ def linear_gain(network):
     return network.readout_variance * activation.positive**2
 
 
-def _spectrum(data, point, F):
+def _spectrum(data, point):
     """Spectrum of the whitened kernel matrix and targets."""
+    F = features(data.X, point.network, point.root)
     white, gain = _white(data)[:, None], linear_gain(point.network)
     if gain is not None and F.shape[1] < F.shape[0]:
         return Spectrum.of_features(gain**0.5 * white * F, white * data.Y)
