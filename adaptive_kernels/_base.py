@@ -203,7 +203,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     @property
     def dual_coef_(self):
-        """Coefficients of the mean in the kernel with the rows `X_train_`."""
+        """Coefficients of the kernel with the rows `X_train_` in the mean."""
         check_is_fitted(self)
         return self._posterior.dual
 

@@ -19,7 +19,7 @@ from ._tuning import (
 )
 from .kernels._recursion import apply_root
 from .theory.adaptation import adapt
-from .theory.approximations import APPROXIMATIONS, check_theory, solve_theory
+from .theory.approximations import APPROXIMATIONS, GAUSSIAN, check_theory, solve_theory
 from .theory.ascent import Search, climb
 from .theory.posterior import GaussianPosterior
 from .theory.variational import Data, combine_roots
@@ -159,14 +159,15 @@ class AdaptiveKernelRegressor(
         - "sampled" samples neurons from the distribution that the data imply, for any
           activation, one hidden layer and one output: tree level and one loop.
     covariance_type : {"diag", "full"}, default="diag"
-        One variance per feature, or all covariances; for "gaussian" only.
+        One variance per feature, or all covariances; for "gaussian" and
+        "gaussian_tree" only.
     alpha, optimizer, n_restarts_optimizer, normalize_y, device, random_state :
         As in `NNGPRegressor`.
     max_iter : int, default=200
         Iterations of the optimizer at full size.
     tol : float, default=0.2
-        Largest change of the objective, in nats, per e-fold of any parameter at
-        convergence.
+        Change of the objective, in nats, per e-fold of any parameter at which to stop;
+        ten times as much still counts as converged.
 
     Attributes
     ----------
@@ -180,11 +181,15 @@ class AdaptiveKernelRegressor(
         Scale of the kernel in the mean: Q for "tree", Q_eff for "one_loop", s for
         "rescaling", E[s] for "exact", else 1.
     effective_dof_ : float
-        Effective degrees of freedom, tr[(K + noise)^{-1} K], per output.
+        Effective degrees of freedom, tr[(K + noise)^{-1} K] with the (scaled) kernel of
+        the mean, per output.
     converged_ : bool
     kernel_ : NNGP or NTK
-        Kernel with the fitted variances and metric.
-    alpha_, dual_coef_, X_train_, log_marginal_likelihood_value_, n_iter_ :
+        Kernel with the fitted variances and metric; without the scales of "rescaling".
+    dual_coef_ : array of shape (n_rows, n_outputs)
+        Coefficients of the kernel with `X_train_` in the mean, scales included; for
+        "sampled" (y - f) / noise, from which alone no mean follows.
+    alpha_, X_train_, log_marginal_likelihood_value_, n_iter_ :
         As in `NNGPRegressor`.
 
     Notes
@@ -270,7 +275,7 @@ class AdaptiveKernelRegressor(
         return 2 if self._is_gaussian() else 7
 
     def _is_gaussian(self):
-        return self.approximation in ("gaussian", "gaussian_tree")
+        return self.approximation in GAUSSIAN
 
     def _fit(self, X, Y, weights, start=None, only=None):
         """Fit; `start` is a point to climb from, `only` the index of a start."""

@@ -27,7 +27,7 @@ class ScalingPath:
 
     @property
     def scale(self):
-        """Scale of the kernel at each scaling: ndarray (k,) or (k, C, C)."""
+        """Scale of the kernel at each scaling: (k,), (k, C, C) or (k, depth)."""
         return np.stack([to_numpy(e.scale_) for e in self.estimators])
 
     @property
@@ -69,11 +69,10 @@ class ScalingPath:
 def scaling_path(estimator, X, y, *, scalings=None, sample_weight=None):
     """Tune an adaptive kernel regressor once and solve it at every scaling.
 
-    The theory at each scaling starts from its neighbour's solution, so that ascending
-    scalings anneal from the Gaussian process to mean field. With an approximation that
-    rescales the kernel, and a kernel of one hidden layer without bias whose activation
-    is piecewise linear, all scalings share one eigendecomposition and cost little more
-    than one.
+    A learned covariance starts from its neighbour's, so that ascending scalings anneal
+    from the Gaussian process to mean field. With an approximation that rescales the
+    kernel, and a kernel of one hidden layer without bias whose activation is piecewise
+    linear, all scalings share one eigendecomposition and cost little more than one.
 
     Parameters
     ----------
@@ -92,7 +91,7 @@ def scaling_path(estimator, X, y, *, scalings=None, sample_weight=None):
     Raises
     ------
     TypeError
-        If the estimator is none of the above.
+        If `estimator` is no AdaptiveKernelRegressor.
     ValueError
         If a scaling is not positive, or none is given and the width is not a finite
         number above 1.
@@ -107,12 +106,7 @@ def scaling_path(estimator, X, y, *, scalings=None, sample_weight=None):
     >>> path.predict(X).shape
     (2, 40)
     """
-    if not isinstance(estimator, AdaptiveKernelRegressor):
-        raise TypeError(
-            f"estimator must be an AdaptiveKernelRegressor, got {estimator!r}: apply "
-            "other steps of a pipeline to X first."
-        )
-    scalings = check_scalings(scalings, estimator.width)
+    scalings = check_scalings(scalings, estimator)
     first = clone(estimator).set_params(scaling=scalings[0])
     estimators = [first.fit(X, y, sample_weight=sample_weight)]
     for scaling in scalings[1:]:
@@ -120,9 +114,15 @@ def scaling_path(estimator, X, y, *, scalings=None, sample_weight=None):
     return ScalingPath(np.array(scalings), tuple(estimators))
 
 
-def check_scalings(scalings, width):
+def check_scalings(scalings, estimator):
     """Sorted positive scalings as a list; by default from 1 to the width."""
+    if not isinstance(estimator, AdaptiveKernelRegressor):
+        raise TypeError(
+            f"estimator must be an AdaptiveKernelRegressor, got {estimator!r}: apply "
+            "other steps of a pipeline to X first."
+        )
     if scalings is None:
+        width = estimator.width
         if not (isfinite(width) and width > 1):
             raise ValueError(
                 f"scalings=None runs from 1 to the width, which is {width}: give "

@@ -25,6 +25,7 @@ from ._base import unchanged_on_failure, validate_training
 from ._race import Race
 from ._regression import AdaptiveKernelRegressor
 from .kernels import NNGP
+from .theory.approximations import GAUSSIAN
 
 _SHARED = (
     "scale_noise",
@@ -216,6 +217,8 @@ max_iter, tol, device, random_state :
 
     def _search(self, data, folds, kernels):
         types = list(self.covariance_types)
+        if self.approximation not in GAUSSIAN:
+            types = types[:1]  # it makes no difference to the other theories
         templates = {
             (k, kind): self._template(kernel, kind)
             for k, kernel in enumerate(kernels)

@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.optimize import minimize
 from scipy.stats import gamma
+from sklearn.exceptions import ConvergenceWarning
 
 from adaptive_kernels.datasets import make_ising
 from adaptive_kernels.kernels import NNGP
@@ -17,13 +19,14 @@ from adaptive_kernels.theory import (
     Hyperparameters,
     RegularizedEvidence,
     Spectrum,
+    deep,
     exact,
     gaussian_adaptation,
     layer_scales,
     tree_level,
 )
 from adaptive_kernels.theory.adaptation import adapt, spike_root
-from adaptive_kernels.theory.ascent import Search, climb
+from adaptive_kernels.theory.ascent import Search, _RowSpace, climb
 from adaptive_kernels.theory.deep import _log_posterior
 
 # Acceptance numbers of another implementation: objective, train and test discrepancy,
@@ -191,7 +194,7 @@ def test_layer_scales_are_a_stationary_point(activation, bias, depth):
     kernel = NNGP(activation, depth=depth, bias_variance=bias)
     point = Hyperparameters(kernel.network(), 0.1)
     data = Data(X, y[:, None])
-    t = np.log(layer_scales(data, point, 40.0))
+    t = np.log(layer_scales(data, point, width=40.0))
 
     def log_posterior(t):
         # Layer by layer in n x n matrices, from the definition.
@@ -230,7 +233,7 @@ def test_deep_linear_networks_against_the_product_of_gammas(chi):
     kernel = NNGP("identity", depth=2, bias_variance=0, weight_variance=1 / chi)
     K = kernel(X)
     point = Hyperparameters(kernel.network(), noise)
-    scales = layer_scales(Data(X[:n], y[:n, None]), point, width)
+    scales = layer_scales(Data(X[:n], y[:n, None]), point, width=width)
     assert_allclose(scales[0], scales[1], rtol=1e-6)
     # Quadrature over both log scales.
     t = np.linspace(-2.5, 3.5, 500)
@@ -253,7 +256,90 @@ def test_deep_linear_networks_against_the_product_of_gammas(chi):
     assert abs(scale / shallow.scale[0, 0] - 1) > 0.03 or chi == 1
 
 
+def test_scales_without_a_width():
+    data = Data(np.eye(3), np.ones((3, 1)))
+    point = Hyperparameters(NNGP("erf", depth=2).network(), 0.1)
+    assert_allclose(layer_scales(data, point, width=np.inf), [1, 1])
+    with pytest.raises(ValueError, match="width must be positive"):
+        layer_scales(data, point, width=0)
+
+
+def test_a_search_for_scales_that_fails_warns(monkeypatch):
+    def stopped(*args, **kwargs):
+        return minimize(*args, **{**kwargs, "options": {"maxiter": 1}})
+
+    monkeypatch.setattr(deep, "minimize", stopped)
+    X, y = make_ising(30, 8, random_state=0)
+    point = Hyperparameters(NNGP("erf", depth=2).network(), 0.01)
+    with pytest.warns(ConvergenceWarning, match="raise alpha or width"):
+        layer_scales(Data(X, y[:, None]), point, width=10.0)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"noise": -1.0}, "noise must be finite and not negative"),
+        ({"width": 0}, "width must be positive"),
+        ({"covariance_type": "low"}, "covariance_type must be 'full' or 'diag'"),
+    ],
+)
+def test_bad_parameters_of_the_adaptation_are_named(parameters, message):
+    X, y = make_ising(10, 3, random_state=0)
+    good = {"noise": 0.1, "width": 5, "covariance_type": "full"}
+    with pytest.raises(ValueError, match=message):
+        gaussian_adaptation(NNGP("erf"), X, y, **{**good, **parameters})
+
+
+def test_an_adaptation_that_stops_early_warns():
+    X, y = make_ising(20, 5, random_state=0)
+    kernel = NNGP("erf", readout_variance=0.02)
+    with pytest.warns(ConvergenceWarning, match="raise max_iter or tol"):
+        found = gaussian_adaptation(kernel, X, y, noise=1e-3, width=40, max_iter=2)
+    assert not found.converged
+
+
+def test_spike_root_is_the_metric_of_the_tree_level():
+    X, y = make_ising(15, 6, random_state=0)
+    kernel = NNGP("identity", bias_variance=0, weight_variance=0.1)
+    data = Data(X, y[:, None])
+    point = Hyperparameters(kernel.network(), 0.02)
+    root = spike_root(data, point, 20.0)
+    spectrum = Spectrum.of_kernel(kernel(X), y)
+    tree = tree_level(spectrum, noise=0.02, width=20.0)
+    sigma = tree.weight_covariance((0.1 / 6) ** 0.5 * X.T @ spectrum.vectors)
+    assert_allclose(root @ root.T, sigma, atol=1e-9)
+    assert spike_root(data, replace(point, alpha=0.0), 20.0) is None
+    assert spike_root(replace(data, Y=0 * data.Y), point, 20.0) is None
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_the_span_of_the_rows_keeps_the_kernel(dimensions):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((4, 7))
+    root = rng.uniform(0.5, 2, 7) if dimensions == 1 else rng.standard_normal((7, 7))
+    space = _RowSpace(X)
+    point = Hyperparameters(NNGP("erf", weight_variance=3.0).network(), 0.1, root)
+    inside = space.enter(point)
+    M, m = point.metric(), inside.metric()
+    M = np.diag(M) if M.ndim == 1 else M
+    expected = 3.0 / 7 * X @ M @ X.T
+    found = inside.network.weight_variance / 4 * space.inputs @ m @ space.inputs.T
+    assert_allclose(found, expected, rtol=1e-10)
+    back = space.leave(inside)
+    assert_allclose(back.network.weight_variance, 3.0)
+    assert_allclose(X @ back.metric() @ X.T, X @ M @ X.T, rtol=1e-9)
+
+
+def test_iterations_are_limited_and_counted_in_the_span_of_the_rows():
+    X, y = make_ising(6, 9, random_state=0)
+    data = Data(X, y[:, None])
+    search = Search(Hyperparameters(NNGP("erf").network(), 1e-3), {}, 3, 1e-9)
+    kind = {"width": 5.0, "covariance_type": "full"}
+    assert climb(data, search, search.template, **kind).n_iter <= 3
+    assert 3 < adapt(data, search, [], **kind).n_iter <= 6
+
+
 def test_deep_rescaling_has_one_output():
     point = Hyperparameters(NNGP("erf", depth=2).network(), 0.1)
     with pytest.raises(ValueError, match="one output, got 2"):
-        layer_scales(Data(np.eye(3), np.ones((3, 2))), point, 10.0)
+        layer_scales(Data(np.eye(3), np.ones((3, 2))), point, width=10.0)

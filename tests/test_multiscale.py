@@ -14,10 +14,12 @@ from adaptive_kernels.datasets import make_ising
 from adaptive_kernels.theory import (
     Spectrum,
     exact,
+    multiscale,
     one_loop,
     scale_saddle,
     tree_level,
 )
+from adaptive_kernels.theory._scale import _gamma_constant
 
 THEORIES = [tree_level, one_loop, scale_saddle, exact]
 
@@ -321,6 +323,9 @@ def test_strict_one_loop_shifts_the_tree_level_once(chi):
     response = Q * cross + beta * np.outer(cross @ u, v)
     trace = np.trace(np.linalg.solve(M, task.K0))
     r = v @ np.linalg.solve(M, v)
+    shifted = u + shift
+    scale = shifted @ mean[:n] / (shifted @ task.K0 @ shifted)
+    assert_allclose(task.solve(strict).scale[0, 0], scale, rtol=1e-9)
     at_rows = (trace + 4 * Q * r / task.width) * u + 2 * np.linalg.solve(M, v)
     expected = tree + response @ shift - 0.5 * beta * cross @ at_rows
     assert_allclose(mean, expected, atol=1e-11)
@@ -537,3 +542,80 @@ def test_several_maxima_of_the_scale_are_compared():
         full = exact(spectrum, noise=1e-3, width=0.5)
         shares = np.exp(value - value.max())
         assert_allclose(full.scale[0, 0], shares @ np.exp(t) / shares.sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("theory", THEORIES)
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"noise": -0.1}, "noise must be finite and not negative"),
+        ({"noise": np.nan}, "noise must be finite and not negative"),
+        ({"width": 0}, "width must be positive"),
+        ({"width": np.nan}, "width must be positive"),
+    ],
+)
+def test_bad_parameters_are_named(theory, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        theory(Task().spectrum, **{"noise": 0.1, "width": 50, **parameters})
+
+
+def test_an_iteration_that_stops_early_warns(monkeypatch):
+    monkeypatch.setattr(multiscale, "_MAX_ITER", 2)
+    task = Task(chi=50.0)
+    Y = np.column_stack([task.target, task.X[:15, 0]])
+    with pytest.warns(ConvergenceWarning, match="raise alpha or width"):
+        statistics = task.solve(scale_saddle, spectrum=Spectrum.of_kernel(task.K0, Y))
+    assert not statistics.converged
+
+
+def test_variances_of_several_outputs_mix_by_the_squares_of_the_rotation():
+    task = Task(chi=20.0)
+    n, rng = task.n, np.random.default_rng(2)
+    Y = rng.standard_normal((n, 3)) @ rng.standard_normal((3, 3))
+    spectrum = Spectrum.of_kernel(task.K0, Y)
+    statistics = task.solve(scale_saddle, spectrum=spectrum)
+    S, noise = statistics.scale, task.noise * np.eye(3 * n)
+    big = np.kron(S, task.K0)
+    cross = np.kron(S, task.K[n:, :n])
+    covariance = np.kron(S, task.K[n:, n:]) - cross @ np.linalg.solve(
+        big + noise, cross.T
+    )
+    expected = np.diag(covariance).reshape(3, -1).T
+    rows = slice(n, None)
+    found = statistics.variance(
+        task.K[rows, :n] @ spectrum.vectors, np.diag(task.K)[rows]
+    )
+    assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_evidence_of_correlated_outputs_outside_the_span():
+    task = Task(d=4, n=20)
+    Y = np.random.default_rng(0).standard_normal((20, 2)) @ [[1.0, 0.9], [0.0, 0.5]]
+    thin = Spectrum.of_features(task.F[:20], Y)
+    full = Spectrum.of_kernel(task.K0, Y)
+    for theory in (tree_level, scale_saddle):
+        values = [task.solve(theory, spectrum=s).log_evidence for s in (thin, full)]
+        assert_allclose(*values, rtol=1e-10)
+
+
+@pytest.mark.parametrize("upper", [1.6, 3.0])
+def test_both_of_two_maxima_of_the_scale_count(upper):
+    # The pull of large and of small eigenvalues; `upper` decides which one wins.
+    lam = np.concatenate([np.full(6, 1e6), np.full(6, 1e-3)])
+    c = np.concatenate([np.full(6, 0.3), np.full(6, upper)])
+    spectrum = Spectrum(lam, np.eye(12), c[:, None], 0, np.zeros((1, 1)))
+    t = np.linspace(-30, 15, 400001)
+    variance = 0.05 + np.multiply.outer(np.exp(t), [1e6, 1e-3])
+    value = 0.1 * (t - np.exp(t))
+    value -= 3 * np.sum(np.log(variance) + np.array([0.09, upper**2]) / variance, 1)
+    saddle = scale_saddle(spectrum, noise=0.05, width=0.2)
+    assert_allclose(np.log(saddle.scale[0, 0]), t[np.argmax(value)], atol=1e-3)
+    shares = np.exp(value - value.max())
+    mean = shares @ np.exp(t) / shares.sum()
+    full = exact(spectrum, noise=0.05, width=0.2)
+    assert_allclose(full.scale[0, 0], mean, rtol=1e-6)
+
+
+def test_the_normalisation_of_the_prior_is_smooth_in_the_width():
+    low, high = _gamma_constant(9999.999), _gamma_constant(10000.001)
+    assert_allclose(low, high, atol=1e-7)

@@ -176,7 +176,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case[:4])))
+@pytest.mark.parametrize("case", CASES, ids=range(len(CASES)))
 def test_posterior_is_the_prior_weighted_by_the_likelihood(case):
     sampler, alpha, outputs = SAMPLERS[case[0]], case[-1], case[3]
     kernel, expected = weighted_prior(*case[1:])

@@ -15,6 +15,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from adaptive_kernels import (
     AdaptiveKernelRegressor,
     AdaptiveKernelRegressorCV,
+    NNGPRegressor,
     _regression,
     scaling_path,
 )
@@ -412,3 +413,19 @@ def test_search_fits_once_per_width_and_fold(monkeypatch):
     assert sorted(fits) == 2 * [(5, 1, 7)] + 2 * [(20, 1, 7)]
     expected = [(w, s, 7) for w in (5, 20) for s in (3, 10) for _ in range(2)]
     assert sorted(solved) == expected
+
+
+def test_infinite_width_is_the_gaussian_process_for_every_approximation():
+    expected = NNGPRegressor(NNGP("erf"), alpha=0.1, optimizer=None).fit(X, Y1)
+    for name in ("gaussian", "tree", "one_loop", "rescaling", "sampled"):
+        model = AdaptiveKernelRegressor(
+            NNGP("erf"), alpha=0.1, optimizer=None, width=np.inf, approximation=name
+        ).fit(X, Y1)
+        assert_allclose(model.predict(X), expected.predict(X), atol=1e-10)
+
+
+def test_the_search_knows_which_theories_have_a_covariance_type():
+    search = AdaptiveKernelRegressorCV(
+        [NNGP("erf")], widths=(5, 50), approximation="rescaling", cv=2
+    ).fit(X, Y1)
+    assert set(search.cv_results_["param_covariance_type"]) == {"diag"}

@@ -99,7 +99,13 @@ default=("nngp", "tree", "one_loop", "rescaling", "gaussian")
         display : ScalingPathDisplay
             The drawn display.
         """
-        scalings = check_scalings(scalings, estimator.width)
+        unknown = [name for name in approximations if name not in _THEORIES]
+        if isinstance(approximations, str) or unknown:
+            raise ValueError(
+                f"approximations must list some of {', '.join(_THEORIES)}; "
+                f"got {approximations!r}."
+            )
+        scalings = check_scalings(scalings, estimator)
         paths = {}
         for name in approximations:
             model = clone(estimator)

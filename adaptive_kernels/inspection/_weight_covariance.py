@@ -114,6 +114,10 @@ class WeightCovarianceDisplay:
         """
         ax = check_axes(ax, "WeightCovarianceDisplay.plot")
         self.ax_, self.figure_ = ax, ax.figure
+        if not self.prior_variance > 0:
+            raise ValueError(
+                f"prior_variance must be positive, got {self.prior_variance!r}."
+            )
         values, vectors = self._spectrum()
         self.spectrum_ = values / self.prior_variance
         self.overlap_ = self._overlap(vectors[:, 0])

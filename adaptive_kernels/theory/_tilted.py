@@ -4,7 +4,7 @@ Notation as in `neurons`.
 """
 
 from dataclasses import dataclass, replace
-from math import isfinite, log
+from math import isfinite
 
 from .._array import (
     LinAlgError,
@@ -60,11 +60,9 @@ class Neurons:
         return replace(self, F=F, cache=None)
 
     def take(self, group):
-        """The neurons of a slice, as a sample of their own."""
-        points = self.points[group, :]
-        shift = log(self.points.shape[0] / points.shape[0])
+        """The neurons of a slice."""
+        points, log_ratio = self.points[group, :], self.log_ratio[group]
         cache = None if self.cache is None else self.cache[group, :]
-        log_ratio = self.log_ratio[group] + shift
         return replace(self, points=points, log_ratio=log_ratio, cache=cache)
 
     def blocks(self, n_others=0):

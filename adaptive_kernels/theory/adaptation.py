@@ -6,9 +6,11 @@ reached from the prior, from a spike along the tree level's direction and from a
 start are compared.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from .._array import asarray_like, to_numpy
 from ..kernels._recursion import apply_root
@@ -84,7 +86,7 @@ def gaussian_adaptation(
         Solution at a nearby scaling or width, another point to climb from.
     max_iter : int, default=2000
     tol : float, default=1e-5
-        Largest gradient entry of the objective at convergence, in nats.
+        Gradient entry of the objective at which to stop, in nats.
 
     Returns
     -------
@@ -97,13 +99,31 @@ def gaussian_adaptation(
 
     Raises
     ------
+    ValueError
+        If a parameter is out of range.
     numpy.linalg.LinAlgError
         If the kernel matrix plus noise is not positive definite.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the gradient stays above ten times `tol`.
 
     References
     ----------
     arXiv:2502.03210; Seroussi, Naveh and Ringel, Nature Communications 2023.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.datasets import make_ising
+    >>> from adaptive_kernels.kernels import NNGP
+    >>> from adaptive_kernels.theory import gaussian_adaptation
+    >>> X, y = make_ising(20, 10, random_state=0)
+    >>> found = gaussian_adaptation(NNGP("erf"), X, y, noise=0.1, width=40)
+    >>> found.weight_covariance.shape, found.converged
+    ((10, 10), True)
     """
+    _check(noise, width, covariance_type)
     network, outer = kernel.network(), kernel.metric_root(X.shape[1])
     given = Data(X, y[:, None] if y.ndim == 1 else y)
     data = replace(given, X=apply_root(X, outer))
@@ -116,6 +136,13 @@ def gaussian_adaptation(
         covariance_type=covariance_type,
         tree=tree,
     )
+    if not solution.converged:
+        warnings.warn(
+            f"The covariance stopped after {solution.n_iter} iterations at a gradient "
+            f"of {solution.residual:.1e} nats, tol={tol:.1e}: raise max_iter or tol.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
     root = solution.point.root
     point = replace(solution.point, root=combine_roots(outer, root))
     posterior, evidence = GaussianPosterior.fit(given, point)
@@ -131,6 +158,17 @@ def gaussian_adaptation(
         solution.converged,
         solution.n_iter,
     )
+
+
+def _check(noise, width, covariance_type):
+    if not 0 <= noise < np.inf:
+        raise ValueError(f"noise must be finite and not negative, got {noise!r}.")
+    if not width > 0:
+        raise ValueError(f"width must be positive, got {width!r}.")
+    if covariance_type not in ("full", "diag"):
+        raise ValueError(
+            f"covariance_type must be 'full' or 'diag', got {covariance_type!r}."
+        )
 
 
 def adapt(data, search, starts, **kind):

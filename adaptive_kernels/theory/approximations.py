@@ -1,5 +1,7 @@
 """The theories by name, what each requires, and the posterior each gives."""
 
+from math import isinf
+
 from ..kernels._activations import PiecewiseLinear
 from .multiscale import exact, scale_saddle, tree_level
 from .one_loop import one_loop
@@ -13,13 +15,14 @@ RESCALING = {
     "rescaling": scale_saddle,
     "exact": exact,
 }
-APPROXIMATIONS = {"gaussian", "gaussian_tree", "sampled", *RESCALING}
+GAUSSIAN = {"gaussian", "gaussian_tree"}
+APPROXIMATIONS = {"sampled", *GAUSSIAN, *RESCALING}
 _ONE_OUTPUT = {"one_loop", "exact", "sampled"}
 
 
 def check_theory(name, network, outputs):
     """Raise ValueError where a theory does not exist for a network."""
-    if name in ("gaussian", "gaussian_tree"):
+    if name in GAUSSIAN:
         return
     if network.tangent:
         raise ValueError(
@@ -50,7 +53,7 @@ def solve_theory(name, data, point, width, neighbour=None):
     `neighbour` is the posterior of the same theory at another scaling, whose
     eigendecomposition serves again for kernels that only change their size.
     """
-    if name in ("gaussian", "gaussian_tree"):
+    if name in GAUSSIAN or (name == "sampled" and isinf(width)):
         return GaussianPosterior.fit(data, point)
     if name == "sampled":
         return SampledPosterior.fit(data, point, width)

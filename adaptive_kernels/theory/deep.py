@@ -13,6 +13,7 @@ recursion with the gain of layer l multiplied by s_l.
 
 import warnings
 from dataclasses import replace
+from math import isinf
 
 import numpy as np
 from scipy.optimize import minimize
@@ -26,14 +27,15 @@ from .variational import kernel_factor
 _BOUND = 40.0
 
 
-def layer_scales(data, point, width):
+def layer_scales(data, point, *, width):
     """Scales of all layers at the saddle point nearest to the NNGP's.
 
     Parameters
     ----------
     data : Data
-        With one output.
+        Training rows and one output.
     point : Hyperparameters
+        Kernel, noise and metric.
     width : float
         Number of units in every hidden layer.
 
@@ -44,19 +46,33 @@ def layer_scales(data, point, width):
     Raises
     ------
     ValueError
-        If there are several outputs.
+        If there are several outputs, or the width is not positive.
 
     Warns
     -----
     ConvergenceWarning
         If the search stops before the gradient vanishes.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.datasets import make_ising
+    >>> from adaptive_kernels.kernels import NNGP
+    >>> from adaptive_kernels.theory import Data, Hyperparameters, layer_scales
+    >>> X, y = make_ising(20, 10, random_state=0)
+    >>> point = Hyperparameters(NNGP("erf", depth=2).network(), 0.1)
+    >>> layer_scales(Data(X, y[:, None]), point, width=60).shape
+    (2,)
     """
     if data.Y.shape[1] > 1:
         raise ValueError(
             "approximation='rescaling' at depth > 1 has one output, got "
             f"{data.Y.shape[1]}: fit the outputs one by one, or take depth=1."
         )
+    if not width > 0:
+        raise ValueError(f"width must be positive, got {width!r}.")
     depth, size = point.network.depth, data.observations()
+    if isinf(width):
+        return np.ones(depth)
 
     def descent(t):
         value, gradient = _log_posterior(data, point, width, t)
@@ -76,7 +92,7 @@ def layer_scales(data, point, width):
             f"The search for the layers' scales stopped at a gradient of {slope:.1e} "
             "nats: raise alpha or width.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=2,
         )
     return np.exp(solution.x)
 

@@ -24,7 +24,6 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .._array import asarray_like, namespace
 from ._scale import ScaleLikelihood
-from .spectrum import Spectrum
 
 _MAX_ITER = 2000
 
@@ -213,8 +212,17 @@ def tree_level(spectrum, *, noise, width):
     ------
     ValueError
         If the noise is zero and the kernel matrix singular.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.datasets import make_ising
+    >>> from adaptive_kernels.theory import Spectrum, tree_level
+    >>> X, y = make_ising(15, 20, random_state=0)
+    >>> spectrum = Spectrum.of_features(X / 20**0.5, y)
+    >>> float(tree_level(spectrum, noise=0.2, width=50).scale[0, 0].round(3))
+    1.171
     """
-    spectrum.check_noise(noise)
+    spectrum.check(noise, width)
     if isinf(width):
         return _infinite_width(spectrum, noise)
     if spectrum.outputs > 1:
@@ -305,8 +313,17 @@ def scale_saddle(spectrum, *, noise, width):
     ------
     ValueError
         If the noise is zero and the kernel matrix singular.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.datasets import make_ising
+    >>> from adaptive_kernels.theory import Spectrum, scale_saddle
+    >>> X, y = make_ising(15, 20, random_state=0)
+    >>> spectrum = Spectrum.of_features(X / 20**0.5, y)
+    >>> float(scale_saddle(spectrum, noise=0.2, width=50).scale[0, 0].round(3))
+    0.982
     """
-    spectrum.check_noise(noise)
+    spectrum.check(noise, width)
     if isinf(width):
         return _infinite_width(spectrum, noise)
     if spectrum.outputs > 1:
@@ -362,8 +379,17 @@ def exact(spectrum, *, noise, width):
     ------
     ValueError
         If there are several outputs, or the noise is zero and the kernel singular.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.datasets import make_ising
+    >>> from adaptive_kernels.theory import Spectrum, exact
+    >>> X, y = make_ising(15, 20, random_state=0)
+    >>> spectrum = Spectrum.of_features(X / 20**0.5, y)
+    >>> float(exact(spectrum, noise=0.2, width=50).scale[0, 0].round(3))
+    0.985
     """
-    spectrum.check_noise(noise)
+    spectrum.check(noise, width)
     one_output(spectrum, "exact", "take 'rescaling', or sample the network")
     if isinf(width):
         return _infinite_width(spectrum, noise)
@@ -418,12 +444,3 @@ def _matrix_saddle(spectrum, noise, width, *, loops):
             stacklevel=3,
         )
     return scale, converged
-
-
-__all__ = [
-    "OutputStatistics",
-    "Spectrum",
-    "exact",
-    "scale_saddle",
-    "tree_level",
-]

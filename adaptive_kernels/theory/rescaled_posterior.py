@@ -72,7 +72,7 @@ class RescaledPosterior(Posterior):
         this one: they share their eigendecomposition.
         """
         if point.network.depth > 1 and theory is scale_saddle and not isinf(width):
-            point = _with_layer_scales(data, point, width)
+            point = _with_layer_scales(data, point, width=width)
         if relative is None:
             spectrum = _spectrum(data, point)
             vectors = spectrum.vectors
@@ -134,7 +134,7 @@ class RescaledPosterior(Posterior):
 
 def _with_layer_scales(data, point, width):
     """The point with all layers' scales but the last, which the theory solves for."""
-    scales = layer_scales(data, point, width)
+    scales = layer_scales(data, point, width=width)
     network = replace(point.network, scales=(*scales[:-1].tolist(), 1.0))
     return replace(point, network=network)
 

@@ -77,8 +77,12 @@ class Spectrum:
         null = np.sum(rotation * (self.null_squares @ rotation), axis=0)
         return self.projections @ rotation, null
 
-    def check_noise(self, noise):
-        """Raise if K0 + noise is singular."""
+    def check(self, noise, width):
+        """Raise where no theory exists, as for a singular K0 + noise."""
+        if not width > 0:
+            raise ValueError(f"width must be positive, got {width!r}.")
+        if not 0 <= noise < np.inf:
+            raise ValueError(f"noise must be finite and not negative, got {noise!r}.")
         smallest = 0.0 if self.null_rows else np.min(self.eigenvalues)
         rounding = len(self.eigenvalues) * np.finfo(float).eps
         if not noise > 0 and not smallest > rounding * np.max(self.eigenvalues):
