@@ -44,7 +44,7 @@ from adaptive_kernels import AdaptiveKernelRegressor, NNGPRegressor, _regression
 from adaptive_kernels.datasets import make_ising
 from adaptive_kernels.kernels import NNGP, NTK
 from adaptive_kernels.kernels._recursion import features
-from adaptive_kernels.theory import gaussian_adaptation, sampled
+from adaptive_kernels.theory import _annealing, gaussian_adaptation, sampled
 
 
 def repeated(weighted):
@@ -539,9 +539,10 @@ EXTREMES = {
 @pytest.mark.parametrize("tuning", ["evidence", None])
 @pytest.mark.parametrize("case", EXTREMES)
 @every_and_sampled
-def test_extremes_are_finite(name, case, tuning, bias):
+def test_extremes_are_finite(monkeypatch, name, case, tuning, bias):
     if name == "sampled" and (tuning or bias):
         pytest.skip("takes minutes, and the data are as extreme without")
+    monkeypatch.setattr(_annealing, "MAX_STAGES", 10)
     case = dict(EXTREMES[case])
     rows = X[case.pop("rows", np.arange(12))][: case.get("n", 12)]
     rows = rows * np.array(case.pop("x", (1, 1, 1)))

@@ -11,6 +11,7 @@ from .._array import (
     add_to_diagonal,
     cho_solve,
     cholesky,
+    diagonal,
     namespace,
 )
 from ..kernels._recursion import slices_of
@@ -153,8 +154,15 @@ def slopes(problem, neurons, state):
 
 
 def _factor(hessian):
+    """Cholesky factor, if need be of the Hessian plus its own rounding error."""
+    spread = diagonal(hessian)
+    rounding = 1e-14 * hessian.shape[0] * float(namespace(spread).max(spread))
     try:
-        return cholesky(hessian)
+        return cholesky(1 * hessian)
+    except LinAlgError:
+        pass
+    try:
+        return cholesky(add_to_diagonal(hessian, rounding))
     except LinAlgError:
         raise LinAlgError(
             "The Hessian of the dual problem is not positive definite in double "
