@@ -136,7 +136,7 @@ class OutputStatistics:
         return (vectors * np.maximum(values, 0.0)) @ vectors.T
 
 
-def _fixed_scale(theory, spectrum, noise, width, scale, **known):
+def fixed_scale(theory, spectrum, noise, width, scale, **known):
     """Statistics of the Gaussian process with kernel `scale` K0, before fluctuations.
 
     `known` replaces what a theory knows better.
@@ -173,8 +173,9 @@ def _gaussian_evidence(spectrum, noise, scales, rotation):
     return -0.5 * float(total)
 
 
-def _infinite_width(spectrum, noise):
-    return _fixed_scale("nngp", spectrum, noise, np.inf, np.eye(spectrum.outputs))
+def infinite_width(spectrum, noise):
+    """Statistics of the Gaussian process that all theories share at infinite width."""
+    return fixed_scale("nngp", spectrum, noise, np.inf, np.eye(spectrum.outputs))
 
 
 def one_output(spectrum, name, cure):
@@ -224,13 +225,13 @@ def tree_level(spectrum, *, noise, width):
     """
     spectrum.check(noise, width)
     if isinf(width):
-        return _infinite_width(spectrum, noise)
+        return infinite_width(spectrum, noise)
     if spectrum.outputs > 1:
         scale, converged = _matrix_saddle(spectrum, noise, width, loops=0)
         q, rotation = np.linalg.eigh(scale)
         evidence = _gaussian_evidence(spectrum, noise, q, rotation)
         evidence += width / 2 * float(np.sum(np.log(q) + 1 / q - 1))
-        return _fixed_scale(
+        return fixed_scale(
             "tree",
             spectrum,
             noise,
@@ -240,10 +241,10 @@ def tree_level(spectrum, *, noise, width):
             loss=np.zeros(len(spectrum.eigenvalues)),
             converged=converged,
         )
-    Q = _tree_scale(spectrum, noise, width)
+    Q = tree_scale(spectrum, noise, width)
     u = spectrum.projections[:, 0] / (noise + Q * spectrum.eigenvalues)
-    drift, evidence = _fluctuations(spectrum, noise, width, Q, Q, u)
-    return _fixed_scale(
+    drift, evidence = fluctuations(spectrum, noise, width, Q, Q, u)
+    return fixed_scale(
         "tree",
         spectrum,
         noise,
@@ -255,7 +256,8 @@ def tree_level(spectrum, *, noise, width):
     )
 
 
-def _tree_scale(spectrum, noise, width):
+def tree_scale(spectrum, noise, width):
+    """Q of one output, by Brent's method on 1 - 1/Q - u'K0 u / N, which increases."""
     lam, c2 = spectrum.eigenvalues, spectrum.projections[:, 0] ** 2
 
     def excess(t):
@@ -268,7 +270,7 @@ def _tree_scale(spectrum, noise, width):
     return float(np.exp(brentq(excess, 0.0, high, xtol=1e-15, maxiter=500)))
 
 
-def _fluctuations(spectrum, noise, width, Q, scale, u):
+def fluctuations(spectrum, noise, width, Q, scale, u):
     """Drift of the mean with the scale, and the evidence to one loop.
 
     The Hessian of the action is M = noise + Q K0 + beta v v', v = K0 u,
@@ -325,13 +327,13 @@ def scale_saddle(spectrum, *, noise, width):
     """
     spectrum.check(noise, width)
     if isinf(width):
-        return _infinite_width(spectrum, noise)
+        return infinite_width(spectrum, noise)
     if spectrum.outputs > 1:
         scale, converged = _matrix_saddle(spectrum, noise, width, loops=1)
         s, rotation = np.linalg.eigh(scale)
         evidence = _gaussian_evidence(spectrum, noise, s, rotation)
         evidence += width / 2 * float(np.sum(np.log(s) + 1 - s))
-        return _fixed_scale(
+        return fixed_scale(
             "rescaling",
             spectrum,
             noise,
@@ -344,7 +346,7 @@ def scale_saddle(spectrum, *, noise, width):
     t = likelihood.mode()
     s, curvature = np.exp(t), likelihood.curvature(t)
     spread = noise + s * spectrum.eigenvalues[:, None]
-    return _fixed_scale(
+    return fixed_scale(
         "rescaling",
         spectrum,
         noise,
@@ -392,13 +394,13 @@ def exact(spectrum, *, noise, width):
     spectrum.check(noise, width)
     one_output(spectrum, "exact", "take 'rescaling', or sample the network")
     if isinf(width):
-        return _infinite_width(spectrum, noise)
+        return infinite_width(spectrum, noise)
     scales, shares, evidence = ScaleLikelihood(spectrum, noise, width).quadrature()
     lam, c = spectrum.eigenvalues[:, None], spectrum.projections
     inverse = 1 / (noise + lam * scales)
     means = scales * inverse * c
     dual = means @ shares
-    return _fixed_scale(
+    return fixed_scale(
         "exact",
         spectrum,
         noise,

@@ -23,13 +23,13 @@ from scipy.optimize import root
 from sklearn.exceptions import ConvergenceWarning
 
 from .multiscale import (
-    _fixed_scale,
-    _fluctuations,
-    _infinite_width,
-    _tree_scale,
+    fixed_scale,
+    fluctuations,
+    infinite_width,
     one_output,
     scale_saddle,
     tree_level,
+    tree_scale,
 )
 
 _CONTINUATION = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -84,7 +84,7 @@ def one_loop(spectrum, *, noise, width, strict=False):
     spectrum.check(noise, width)
     one_output(spectrum, "one_loop", "take 'rescaling', or sample the network")
     if isinf(width):
-        return _infinite_width(spectrum, noise)
+        return infinite_width(spectrum, noise)
     problem = _Loop(spectrum, noise, width)
     if strict:
         return problem.strict()
@@ -109,7 +109,7 @@ class _Loop:
     def __init__(self, spectrum, noise, width):
         self.spectrum, self.noise, self.width = spectrum, noise, width
         self.lam, self.c = spectrum.eigenvalues, spectrum.projections[:, 0]
-        self.Q = _tree_scale(spectrum, noise, width)
+        self.Q = tree_scale(spectrum, noise, width)
         self.u = self.c / (noise + self.Q * self.lam)
 
     def _shares(self, Q, u, gamma=None):
@@ -187,11 +187,11 @@ class _Loop:
 
     def _statistics(self, Q, scale, u, dual):
         tree = self.spectrum, self.noise, self.width
-        return _fixed_scale(
+        return fixed_scale(
             "one_loop",
             *tree,
             [[scale]],
             dual=dual[:, None],
-            drift=_fluctuations(*tree, Q, scale, u)[0],
-            log_evidence=_fluctuations(*tree, self.Q, self.Q, self.u)[1],
+            drift=fluctuations(*tree, Q, scale, u)[0],
+            log_evidence=fluctuations(*tree, self.Q, self.Q, self.u)[1],
         )
