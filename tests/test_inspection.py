@@ -1,6 +1,5 @@
 """Displays: what is drawn is what the estimators found."""
 
-import doctest
 import sys
 
 import numpy as np
@@ -21,9 +20,6 @@ from adaptive_kernels.inspection import (
     FeatureImportancesDisplay,
     PredictionIntervalDisplay,
     WidthPathDisplay,
-    _importances,
-    _intervals,
-    _width_path,
 )
 from adaptive_kernels.kernels import NNGP
 
@@ -211,13 +207,6 @@ def test_missing_matplotlib_says_what_to_install(monkeypatch):
     display = FeatureImportancesDisplay(importances=[1.0], feature_names=["a"])
     with pytest.raises(ImportError, match=r"adaptive_kernels\[demo\]"):
         display.plot()
-
-
-@pytest.mark.parametrize("module", [_importances, _intervals, _width_path])
-def test_examples_run(module):
-    result = doctest.testmod(module)
-    assert result.attempted > 0
-    assert result.failed == 0
 
 
 def test_displays_read_a_fitted_search(ax):
