@@ -183,7 +183,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             starts += tuple(random_starts(data, search, self.n_restarts_optimizer, rng))
         return data, root, replace(search, starts=starts)
 
-    def _store(self, X, Y, mean, scale, weights, posterior, evidence, solution):
+    def _store(self, given, mean, scale, posterior, evidence, solution):
         network, point = posterior.network, posterior.point
         metric = point.metric()
         kernel = self._kernel()
@@ -195,10 +195,10 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             }
         )
         self.alpha_ = point.alpha
-        self.X_train_ = X
+        self.X_train_ = given.X
         self.log_marginal_likelihood_value_ = evidence
         self.n_iter_ = solution.n_iter
-        self._posterior, self._training = posterior, Data(X, Y, weights)
+        self._posterior, self._training = posterior, given
         self._y_mean, self._y_scale = mean, scale
 
     @property

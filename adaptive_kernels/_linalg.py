@@ -9,15 +9,19 @@ With A = C (K + noise)^{-1} - U U' and U = (K + noise)^{-1} Y for C outputs,
 from dataclasses import dataclass
 from math import log, pi
 
+import numpy as np
+
 from ._array import (
     LinAlgError,
     add_to_diagonal,
+    asarray_like,
     cho_solve,
     cholesky,
     diagonal,
     inverse_from_cholesky,
     mirror_lower,
     namespace,
+    solve_triangular,
 )
 
 
@@ -103,6 +107,13 @@ def fit_cotangent(factored):
         return -(dual[rows, :] @ dual[columns, :].T)
 
     return block, -namespace(dual).sum(dual * dual, axis=1)
+
+
+def inverse_diagonal(factor):
+    """Diagonal of (L L')^{-1}, which leaves the factor L intact: (n,)."""
+    eye = asarray_like(np.eye(factor.shape[0]), factor)
+    half = solve_triangular(factor, eye)
+    return namespace(half).sum(half * half, axis=0)
 
 
 def leave_one_out(factored, Y):

@@ -114,8 +114,9 @@ class NNGPRegressor(WideNetworkRegressor):
         solution = tune_isotropic(data, search)
         warn_unless_converged(solution, search)
         point = replace(solution.point, root=root)
-        posterior, evidence = GaussianPosterior.fit(Data(X, Y, weights), point)
-        self._store(X, Y, mean, scale, weights, posterior, evidence, solution)
+        given = Data(X, Y, weights)
+        posterior, evidence = GaussianPosterior.fit(given, point)
+        self._store(given, mean, scale, posterior, evidence, solution)
 
 
 class AdaptiveKernelRegressor(
@@ -357,9 +358,7 @@ class AdaptiveKernelRegressor(
         posterior, evidence = solve_theory(
             self.approximation, given, point, float(self.width), neighbour
         )
-        self._store(
-            given.X, given.Y, mean, scale, given.weights, posterior, evidence, solution
-        )
+        self._store(given, mean, scale, posterior, evidence, solution)
         self._describe(solution)
 
     def _scaled(self, solution):

@@ -157,17 +157,15 @@ def _factor(hessian):
     """Cholesky factor, if need be of the Hessian plus its own rounding error."""
     spread = diagonal(hessian)
     rounding = 1e-14 * hessian.shape[0] * float(namespace(spread).max(spread))
-    try:
-        return cholesky(1 * hessian)
-    except LinAlgError:
-        pass
-    try:
-        return cholesky(add_to_diagonal(hessian, rounding))
-    except LinAlgError:
-        raise LinAlgError(
-            "The Hessian of the dual problem is not positive definite in double "
-            "precision: raise the noise (alpha), or drop duplicate rows."
-        ) from None
+    for extra in (0.0, rounding):
+        try:
+            return cholesky(add_to_diagonal(1 * hessian, extra))
+        except LinAlgError:
+            continue
+    raise LinAlgError(
+        "The Hessian of the dual problem is not positive definite in double "
+        "precision: raise the noise (alpha), or drop duplicate rows."
+    )
 
 
 def _shorten(problem, neurons, state, step, decrement, enough):

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .._array import asarray_like, to_numpy
 from ..kernels._recursion import apply_root
+from ._checks import check_noise, check_width
 from .ascent import Search, climb
 from .multiscale import tree_level
 from .posterior import GaussianPosterior
@@ -123,7 +124,12 @@ def gaussian_adaptation(
     >>> found.weight_covariance.shape, found.converged
     ((10, 10), True)
     """
-    _check(noise, width, covariance_type)
+    check_noise(noise)
+    check_width(width)
+    if covariance_type not in ("full", "diag"):
+        raise ValueError(
+            f"covariance_type must be 'full' or 'diag', got {covariance_type!r}."
+        )
     network, outer = kernel.network(), kernel.metric_root(X.shape[1])
     given = Data(X, y[:, None] if y.ndim == 1 else y)
     data = replace(given, X=apply_root(X, outer))
@@ -158,17 +164,6 @@ def gaussian_adaptation(
         solution.converged,
         solution.n_iter,
     )
-
-
-def _check(noise, width, covariance_type):
-    if not 0 <= noise < np.inf:
-        raise ValueError(f"noise must be finite and not negative, got {noise!r}.")
-    if not width > 0:
-        raise ValueError(f"width must be positive, got {width!r}.")
-    if covariance_type not in ("full", "diag"):
-        raise ValueError(
-            f"covariance_type must be 'full' or 'diag', got {covariance_type!r}."
-        )
 
 
 def adapt(data, search, starts, **kind):

@@ -19,10 +19,9 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from .._array import namespace
 from .._linalg import evidence_cotangent
-from ..kernels._derivatives import vector_jacobian
-from .variational import kernel_factor
+from ._checks import check_width
+from .variational import kernel_factor, trace_slopes
 
 _BOUND = 40.0
 
@@ -68,8 +67,7 @@ def layer_scales(data, point, *, width):
             "approximation='rescaling' at depth > 1 has one output, got "
             f"{data.Y.shape[1]}: fit the outputs one by one, or take depth=1."
         )
-    if not width > 0:
-        raise ValueError(f"width must be positive, got {width!r}.")
+    check_width(width)
     depth, size = point.network.depth, data.observations()
     if isinf(width):
         return np.ones(depth)
@@ -103,11 +101,7 @@ def _log_posterior(data, point, width, t):
     point = replace(point, network=replace(point.network, scales=scales))
     F, v, factored = kernel_factor(data, point)
     value = factored.log_evidence + width / 2 * float(np.sum(t - np.expm1(t)))
-    fit = float(namespace(F).sum(data.Y * factored.dual))
-    block, diagonal = evidence_cotangent(factored)
-    cotangents = vector_jacobian(data.X, F, point.network, v, block, diagonal)
-    noise = float(namespace(F).sum(diagonal * data.noise(point.alpha)))
-    # tr A (K + noise) = n C - tr Y'U.
-    last = data.Y.shape[0] - fit - noise
-    slopes = np.array([*cotangents.log_gains, last])
-    return value, -0.5 * slopes - width / 2 * np.expm1(t)
+    cotangent = evidence_cotangent(factored)
+    cotangents, _, readout = trace_slopes(data, point, F, v, factored, cotangent)
+    gains = np.array([*cotangents.log_gains, readout])
+    return value, -0.5 * gains - width / 2 * np.expm1(t)

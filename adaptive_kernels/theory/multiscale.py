@@ -15,7 +15,7 @@ See arXiv:2502.03210; Li and Sompolinsky 2021; Pacelli et al. 2023.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isinf, log, pi
 
 import numpy as np
@@ -162,6 +162,12 @@ def fixed_scale(theory, spectrum, noise, width, scale, **known):
     )
 
 
+def _with_prior(saddle, terms):
+    """The evidence with what the prior of the scale gives, N / 2 times the terms."""
+    evidence = saddle.log_evidence + saddle.width / 2 * float(np.sum(terms))
+    return replace(saddle, log_evidence=evidence)
+
+
 def _gaussian_evidence(spectrum, noise, scales, rotation):
     """Log density of the targets under kernels s_c K0 of the rotated outputs."""
     c, null = spectrum.rotated(rotation)
@@ -228,19 +234,10 @@ def tree_level(spectrum, *, noise, width):
         return infinite_width(spectrum, noise)
     if spectrum.outputs > 1:
         scale, converged = _matrix_saddle(spectrum, noise, width, loops=0)
-        q, rotation = np.linalg.eigh(scale)
-        evidence = _gaussian_evidence(spectrum, noise, q, rotation)
-        evidence += width / 2 * float(np.sum(np.log(q) + 1 / q - 1))
-        return fixed_scale(
-            "tree",
-            spectrum,
-            noise,
-            width,
-            scale,
-            log_evidence=evidence,
-            loss=np.zeros(len(spectrum.eigenvalues)),
-            converged=converged,
-        )
+        known = {"loss": np.zeros(len(spectrum.eigenvalues)), "converged": converged}
+        saddle = fixed_scale("tree", spectrum, noise, width, scale, **known)
+        q = saddle.prior_scale
+        return _with_prior(saddle, np.log(q) + 1 / q - 1)
     Q = tree_scale(spectrum, noise, width)
     u = spectrum.projections[:, 0] / (noise + Q * spectrum.eigenvalues)
     drift, evidence = fluctuations(spectrum, noise, width, Q, Q, u)
@@ -330,18 +327,10 @@ def scale_saddle(spectrum, *, noise, width):
         return infinite_width(spectrum, noise)
     if spectrum.outputs > 1:
         scale, converged = _matrix_saddle(spectrum, noise, width, loops=1)
-        s, rotation = np.linalg.eigh(scale)
-        evidence = _gaussian_evidence(spectrum, noise, s, rotation)
-        evidence += width / 2 * float(np.sum(np.log(s) + 1 - s))
-        return fixed_scale(
-            "rescaling",
-            spectrum,
-            noise,
-            width,
-            scale,
-            log_evidence=evidence,
-            converged=converged,
-        )
+        known = {"converged": converged}
+        saddle = fixed_scale("rescaling", spectrum, noise, width, scale, **known)
+        s = saddle.prior_scale
+        return _with_prior(saddle, np.log(s) + 1 - s)
     likelihood = ScaleLikelihood(spectrum, noise, width)
     t = likelihood.mode()
     s, curvature = np.exp(t), likelihood.curvature(t)

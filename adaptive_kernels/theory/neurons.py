@@ -43,6 +43,7 @@ from .._array import (
     solve_triangular,
     to_numpy,
 )
+from .._linalg import inverse_diagonal
 from ..kernels._recursion import slices_of
 from ._annealing import anneal, neurons_of_prior
 from ._tilted import Neurons, Problem, Solution, couplings, curvature
@@ -124,20 +125,8 @@ def _positive(covariance):
     return (vectors * xp.clip(values, min=0.0)) @ vectors.T
 
 
-def _effective_dof(problem, solution):
-    shares = problem.noise * _precision(solution)
-    return shares.shape[0] - float(namespace(shares).sum(shares))
-
-
-def _precision(solution):
-    factor = solution.factor
-    eye = asarray_like(np.eye(factor.shape[0]), factor)
-    half = solve_triangular(factor, eye)
-    return namespace(half).sum(half * half, axis=0)
-
-
-def _sampling_errors(problem, neurons, solution):
-    """Of the predictions y - u / precision at left-out rows: tree level and one loop.
+def _sampling_errors(problem, neurons, solution, precision, loops):
+    """Of predictions y - u / precision at left-out rows: tree level, and one loop.
 
     From the spread of the dual vectors that groups of the neurons give. An upper bound
     for neurons of the prior, which are more even together than their groups.
@@ -151,10 +140,13 @@ def _sampling_errors(problem, neurons, solution):
         p1, _ = couplings(problem, part)
         slope = residual + problem.width * some.average(weights * p1)
         tree = -cho_solve(solution.factor, slope[:, None])[:, 0]
-        loop = _one_loop(problem, some, replace(solution, state=part))
-        duals.append(xp.stack([tree, tree + loop.shift]))
+        orders = [tree]
+        if loops:
+            loop = _one_loop(problem, some, replace(solution, state=part))
+            orders.append(tree + loop.shift)
+        duals.append(xp.stack(orders))
     spread = xp.std(xp.stack(duals), axis=0, correction=1) / GROUPS**0.5
-    left_out = xp.sum((spread / _precision(solution)) ** 2, axis=1)
+    left_out = xp.sum((spread / precision) ** 2, axis=1)
     size = float(xp.sum(problem.y**2)) or 1.0
     return [(float(square) / size) ** 0.5 for square in left_out]
 
@@ -176,6 +168,8 @@ class SampledTheory:
         Posterior mean of f at the training rows.
     dual : array (n,)
         (targets - train_mean) / noise.
+    precision : array (n,)
+        Diagonal of the inverse Hessian M^{-1}.
     log_evidence : float
         Log density of the targets, to one loop. Its sampling error is `width` times
         the relative error of an average over neurons.
@@ -200,6 +194,7 @@ class SampledTheory:
 
     train_mean: object
     dual: object
+    precision: object
     log_evidence: float
     weight_covariance: object
     effective_dof: float
@@ -213,11 +208,6 @@ class SampledTheory:
     _solution: Solution
     _coefficients: object
     _settled: bool
-
-    @property
-    def precision(self):
-        """Diagonal of the inverse Hessian M^{-1}: (n,)."""
-        return _precision(self._solution)
 
     def mean(self, F):
         """Posterior mean of f at the rows of F, (m, p): (m,)."""
@@ -368,13 +358,16 @@ def _theory(problem, neurons, solution, loops, n_iter):
         loop = _one_loop(problem, neurons, solution)
         coefficients, weights, shift = loop.coefficients, loop.weights, loop.shift
     dual = state.u + shift
-    errors = _sampling_errors(problem, neurons, solution)
+    precision = inverse_diagonal(solution.factor)
+    errors = _sampling_errors(problem, neurons, solution, precision, loops)
+    kept = problem.noise * precision
     return SampledTheory(
         train_mean=problem.y - problem.noise * dual,
         dual=dual,
+        precision=precision,
         log_evidence=_log_evidence(problem, solution),
         weight_covariance=_positive(_second_moment(neurons, weights)),
-        effective_dof=_effective_dof(problem, solution),
+        effective_dof=kept.shape[0] - float(namespace(kept).sum(kept)),
         effective_sample_size=state.size,
         sampling_error=errors[loops],
         converged=solution.converged,

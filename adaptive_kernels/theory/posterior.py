@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from .._array import asarray_like, namespace, solve_triangular
-from .._linalg import leave_one_out
+from .._array import namespace, solve_triangular
+from .._linalg import inverse_diagonal, leave_one_out
 from ..kernels._recursion import (
     cross_blocks,
     cross_matrices,
@@ -23,7 +21,8 @@ class Posterior:
     """What posteriors share: features, and sums over blocks of rows.
 
     They have `point`, the hyperparameters; `F`, features of the training rows; `dual`,
-    coefficients (n, C) of the mean; and `_spread`, the variance of a block.
+    coefficients (n, C) of the mean; and `_spread` and `_joint_spread`, variance and
+    covariance given the kernel with the training rows and among the new ones.
     """
 
     @property
@@ -59,12 +58,16 @@ class Posterior:
             self._spread(cross, prior), 0 * prior[:, None]
         )
 
+    def covariance(self, X):
+        """Mean (m, C) and covariance (m, m, C)."""
+        F = self.features(X)
+        cross = self.cross(F)
+        prior = symmetric_matrices(F, self.network)[int(self.network.tangent)]
+        return cross @ self.dual, self._joint_spread(cross, prior)
+
     def cross(self, F):
         """Kernel between new and training rows, given features: (m, n)."""
         return cross_matrices(F, self.F, self.network)[int(self.network.tangent)]
-
-    def _prior(self, F):
-        return symmetric_matrices(F, self.network)[int(self.network.tangent)]
 
 
 @dataclass
@@ -116,12 +119,9 @@ class GaussianPosterior(Posterior):
 
     def effective_dof(self, data):
         """Tr[(K + noise)^{-1} K], per output."""
-        factor = self.factor
-        n = factor.shape[0]
-        half = solve_triangular(factor, asarray_like(np.eye(n), factor))
-        inverse = namespace(half).sum(half * half, axis=0)
-        noise = data.noise(self.point.alpha)
-        return n - float(namespace(half).sum(inverse * noise))
+        inverse = inverse_diagonal(self.factor)
+        kept = inverse * data.noise(self.point.alpha)
+        return kept.shape[0] - float(namespace(kept).sum(kept))
 
     def _spread(self, cross, prior):
         half = solve_triangular(self.factor, cross.T)
@@ -129,10 +129,7 @@ class GaussianPosterior(Posterior):
         spread = prior - xp.sum(half * half, axis=0)
         return spread[:, None] + 0 * self.dual[:1, :]
 
-    def covariance(self, X):
-        """Mean (m, C) and covariance (m, m, C)."""
-        F = self.features(X)
-        cross = self.cross(F)
+    def _joint_spread(self, cross, prior):
         half = solve_triangular(self.factor, cross.T)
-        covariance = self._prior(F) - half.T @ half
-        return cross @ self.dual, covariance[:, :, None] + 0 * self.dual[:1, :]
+        covariance = prior - half.T @ half
+        return covariance[:, :, None] + 0 * self.dual[:1, :]

@@ -116,12 +116,8 @@ class RescaledPosterior(Posterior):
     def _spread(self, cross, prior):
         return self.statistics.variance(cross @ self.factor, prior)
 
-    def covariance(self, X):
-        """Mean (m, C) and covariance (m, m, C)."""
-        F = self.features(X)
-        cross = self.cross(F)
-        covariance = self.statistics.covariance(cross @ self.factor, self._prior(F))
-        return cross @ self.dual, covariance
+    def _joint_spread(self, cross, prior):
+        return self.statistics.covariance(cross @ self.factor, prior)
 
     def weight_covariance(self, data):
         """Whitened input-weight covariance (d, d) of a linear network, else None."""
@@ -155,7 +151,9 @@ def _spectrum(data, point):
     if gain is not None and F.shape[1] < F.shape[0]:
         return Spectrum.of_features(gain**0.5 * white * F, white * data.Y)
     K = symmetric_matrices(F, point.network)[int(point.network.tangent)]
-    return Spectrum.of_kernel(white * K * white[:, 0], white * data.Y)
+    if data.weights is not None:
+        K = white * K * white[:, 0]
+    return Spectrum.of_kernel(K, white * data.Y)
 
 
 def _white(data):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .._array import eigh, namespace, to_numpy
+from ._checks import check_noise, check_width
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,8 @@ class Spectrum:
 
     def check(self, noise, width):
         """Raise where no theory exists, as for a singular K0 + noise."""
-        if not width > 0:
-            raise ValueError(f"width must be positive, got {width!r}.")
-        if not 0 <= noise < np.inf:
-            raise ValueError(f"noise must be finite and not negative, got {noise!r}.")
+        check_width(width)
+        check_noise(noise)
         smallest = 0.0 if self.null_rows else np.min(self.eigenvalues)
         rounding = len(self.eigenvalues) * np.finfo(float).eps
         if not noise > 0 and not smallest > rounding * np.max(self.eigenvalues):

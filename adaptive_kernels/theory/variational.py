@@ -115,6 +115,28 @@ def kernel_factor(data, point):
     return F, v, factorize(K, data.Y, data.noise(point.alpha))
 
 
+def _fit(data, factored):
+    """Tr Y'U."""
+    return float(namespace(data.Y).sum(data.Y * factored.dual))
+
+
+def trace_slopes(data, point, F, v, factored, cotangent):
+    """Slopes of tr A (K + noise) with A held fixed, which `evidence_cotangent` gives.
+
+    Returns
+    -------
+    cotangents : Cotangents
+    noise, readout : float
+        By the logarithms of the noise and, for the A of the evidence, of the readout
+        variance: tr A (K + noise) = n C - tr Y'U spares a pass over K.
+    """
+    block, diagonal = cotangent
+    cotangents = vector_jacobian(data.X, F, point.network, v, block, diagonal)
+    noise = float(namespace(F).sum(diagonal * data.noise(point.alpha)))
+    n, outputs = data.Y.shape
+    return cotangents, noise, n * outputs - _fit(data, factored) - noise
+
+
 def log_evidence(data, point):
     """Log marginal likelihood of the training targets, all outputs summed."""
     return kernel_factor(data, point)[2].log_evidence + data.weight_term(point.alpha)[0]
@@ -185,20 +207,15 @@ class RegularizedEvidence:
         F, v, factored = kernel_factor(data, point)
         extra, extra_slope = data.weight_term(point.alpha)
         value = factored.log_evidence + extra
-        fit = float(namespace(F).sum(data.Y * factored.dual))
         if self.tree:
-            value = -0.5 * fit
-            block, diagonal = fit_cotangent(factored)
-        else:
-            block, diagonal = evidence_cotangent(factored)
-        cotangents = vector_jacobian(data.X, F, point.network, v, block, diagonal)
-
-        noise = float(namespace(F).sum(diagonal * data.noise(point.alpha)))
-        n, outputs = data.Y.shape
+            value = -0.5 * _fit(data, factored)
+        cotangent = (fit_cotangent if self.tree else evidence_cotangent)(factored)
+        cotangents, noise, readout = trace_slopes(
+            data, point, F, v, factored, cotangent
+        )
         covariance = self._covariance_gradient(cotangents, point)
         slopes = {
-            # tr A (K + noise) = n C - tr Y'U spares a pass over K.
-            "readout_variance": n * outputs - fit - noise,
+            "readout_variance": readout,
             "weight_variance": covariance[0] + cotangents.log_weight,
             "bias_variance": point.network.bias_variance * cotangents.bias_variance,
             "alpha": noise,

@@ -1,0 +1,15 @@
+"""Checks that several theories share."""
+
+from math import inf
+
+
+def check_width(width):
+    """Raise unless there are hidden units."""
+    if not width > 0:
+        raise ValueError(f"width must be positive, got {width!r}.")
+
+
+def check_noise(noise):
+    """Raise unless the noise variance is a number and not negative."""
+    if not 0 <= noise < inf:
+        raise ValueError(f"noise must be finite and not negative, got {noise!r}.")
