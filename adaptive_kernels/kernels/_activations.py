@@ -112,12 +112,18 @@ class PiecewiseLinear(Activation):
     name = "piecewise_linear"
 
     def __call__(self, z):
-        xp = namespace(z)
-        return xp.where(z > 0, self.positive * z, self.negative * z)
+        value = namespace(z).clip(z, min=0.0)
+        if (self.negative, self.positive) != (0.0, 1.0):
+            value *= self.positive - self.negative
+            value += self.negative * z
+        return value
 
     def derivative(self, z):
-        slope = self.negative + 0 * z
-        return namespace(z).where(z > 0, self.positive + 0 * z, slope)
+        slope = namespace(z).astype(z > 0, z.dtype)
+        if (self.negative, self.positive) != (0.0, 1.0):
+            slope *= self.positive - self.negative
+            slope += self.negative
+        return slope
 
     def _constants(self, gain):
         half = gain * (self.negative**2 + self.positive**2) / 2

@@ -15,7 +15,7 @@ from sklearn.gaussian_process.kernels import (
 from .._array import empty, namespace, to_numpy
 from ._activations import ACTIVATIONS, Activation
 from ._derivatives import parameter_derivative
-from ._hermite import HermiteActivation
+from ._hermite import HERMITE_ACTIVATIONS, HermiteActivation
 from ._recursion import (
     Network,
     cross_matrices,
@@ -31,11 +31,12 @@ def resolve_activation(activation):
     """The `Activation` behind a name, a function or an `Activation`."""
     if isinstance(activation, Activation):
         return activation
-    if isinstance(activation, str) and activation in ACTIVATIONS:
-        return ACTIVATIONS[activation]
+    named = ACTIVATIONS | HERMITE_ACTIVATIONS
+    if isinstance(activation, str) and activation in named:
+        return named[activation]
     if callable(activation):
         return HermiteActivation(activation)
-    names = ", ".join(repr(name) for name in ACTIVATIONS)
+    names = ", ".join(repr(name) for name in named)
     raise ValueError(
         f"activation must be one of {names}, or a vectorised function; "
         f"got {activation!r}."
@@ -304,8 +305,9 @@ class NNGP(WideKernel):
         "erf", "relu", "leaky_relu" (slope 0.01), "abs", "gelu", "sin", "cos",
         "identity", or "rbf" (sqrt(2) sin(z + pi/4), whose NNGP of depth 1 is the
         radial-basis-function kernel exp(-weight_variance |x - z|^2 / (2 d))), in
-        closed form; or any vectorised function, by its Hermite expansion to degree
-        60 (smooth functions to 1e-10, kinked ones to about 1e-4 near duplicates).
+        closed form; "tanh", "softplus", "elu", or any vectorised function, by its
+        Hermite expansion to degree 60 (smooth functions to 1e-10, kinked ones to about
+        1e-4 near duplicates).
     depth : int, default=1
         Number of hidden layers.
     weight_variance, bias_variance, readout_variance : float

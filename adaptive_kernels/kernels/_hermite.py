@@ -16,6 +16,7 @@ from math import floor, log2
 
 import numpy as np
 from numpy.polynomial import chebyshev, legendre
+from scipy import special
 
 from .._array import asarray_like, namespace, to_numpy
 from ._activations import Activation
@@ -35,13 +36,19 @@ class HermiteActivation(Activation):
     ----------
     function : callable
         Maps an array to an array of the same shape, elementwise.
+    slope : callable, default=None
+        Its derivative; None takes central differences.
     """
 
     function: object
+    slope: object = None
     name = "hermite"
 
     def __call__(self, z):
         return self.function(z)
+
+    def derivative(self, z):
+        return super().derivative(z) if self.slope is None else self.slope(z)
 
     def for_variances(self, *variances):
         positive = [to_numpy(v).ravel() for v in variances]
@@ -61,12 +68,12 @@ class HermiteDual(Activation):
 
     def __init__(self, function, low, high):
         self.low, self.high = np.log(low), np.log(high)
-        self.at_zero = float(_evaluate(function, np.zeros(1))[0])
+        self.at_zero = float(evaluate(function, np.zeros(1))[0])
         grid = chebyshev.chebpts1(CHEBYSHEV_POINTS)
         q = np.exp(self.low + (grid + 1) * (self.high - self.low) / 2)
         edges = breakpoints(function, REACH * np.sqrt(high))
-        self.jumps = _jumps(function, edges)
-        rows = [_coefficients(function, v, edges) for v in q]
+        self.jumps = has_jumps(function, edges)
+        rows = [expand(function, v, edges) for v in q]
         fit = chebyshev.chebvander(grid, CHEBYSHEV_POINTS - 1)
         self.coefficients = np.linalg.solve(fit, np.stack([r[0] for r in rows]))
         moments = np.log(np.maximum(np.stack([r[1] for r in rows]), 1e-300))
@@ -152,6 +159,40 @@ class HermiteDual(Activation):
         return s, s1, d, d1
 
 
+def _tanh(z):
+    return namespace(z).tanh(z)
+
+
+def _tanh_slope(z):
+    return 1 - _tanh(z) ** 2
+
+
+def _softplus(z):
+    xp = namespace(z)
+    return xp.log1p(xp.exp(-abs(z))) + xp.clip(z, min=0.0)
+
+
+def _softplus_slope(z):
+    return special.expit(z)
+
+
+def _elu(z):
+    xp = namespace(z)
+    return xp.where(z > 0, z, xp.expm1(xp.clip(z, max=0.0)))
+
+
+def _elu_slope(z):
+    xp = namespace(z)
+    return xp.exp(xp.clip(z, max=0.0))
+
+
+HERMITE_ACTIVATIONS = {
+    "tanh": HermiteActivation(_tanh, _tanh_slope),
+    "softplus": HermiteActivation(_softplus, _softplus_slope),
+    "elu": HermiteActivation(_elu, _elu_slope),
+}
+
+
 def _safe(q):
     return namespace(q).where(q > 0, q, q + 1)
 
@@ -165,16 +206,13 @@ def _correlation(k, q1, q2):
     return namespace(k).clip(k * _scale(q1, q2), -1.0, 1.0)
 
 
-def _coefficients(function, q, edges):
+def expand(function, q, edges):
     """Hermite coefficients of phi(sqrt(q) z); E phi^2 and E phi'^2."""
     root = np.sqrt(q)
     inside = edges[np.abs(edges) < REACH * root] / root
-    edges = np.union1d(np.linspace(-REACH, REACH, 49), inside)
-    x, w = legendre.leggauss(_PANEL_ORDER)
-    half, middle = np.diff(edges)[:, None] / 2, (edges[1:] + edges[:-1])[:, None] / 2
-    z, weight = middle + half * x, half * w
+    z, half, weight = panels(np.union1d(np.linspace(-REACH, REACH, 49), inside))
     weight = weight * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
-    phi = _evaluate(function, root * z)
+    phi = evaluate(function, root * z)
     energy = weight * phi**2
     if np.sum(energy[np.abs(z) > REACH - 1]) > 1e-6 * np.sum(energy):
         raise ValueError(
@@ -182,16 +220,24 @@ def _coefficients(function, q, edges):
             f"of variance {q:.2g} comes from the far tails."
         )
     slope = phi @ _differentiation().T / (half * root)
-    polynomials = _hermite_values(z.ravel())
+    polynomials = hermite_values(z.ravel())
     a = polynomials @ (weight * phi).ravel()
     return a, np.array([np.sum(energy), np.sum(weight * slope**2)])
 
 
-def _hermite_values(z):
-    """Orthonormal probabilists' Hermite polynomials up to DEGREE: (degrees, points)."""
-    h = np.empty((DEGREE + 1, len(z)))
-    h[0], h[1] = 1.0, z
-    for k in range(1, DEGREE):
+def panels(edges):
+    """Gauss-Legendre nodes, half widths (panels, 1) and weights between the edges."""
+    x, w = legendre.leggauss(_PANEL_ORDER)
+    half, middle = np.diff(edges)[:, None] / 2, (edges[1:] + edges[:-1])[:, None] / 2
+    return middle + half * x, half, half * w
+
+
+def hermite_values(z, degree=DEGREE):
+    """Orthonormal probabilists' Hermite polynomials: (degree + 1, points)."""
+    h = np.empty((degree + 1, len(z)))
+    h[0] = 1.0
+    h[1:2] = z
+    for k in range(1, degree):
         h[k + 1] = (z * h[k] - np.sqrt(k) * h[k - 1]) / np.sqrt(k + 1)
     return h
 
@@ -205,7 +251,7 @@ def _differentiation():
     return np.stack(slopes, axis=1) @ np.linalg.inv(vander)
 
 
-def _evaluate(function, points):
+def evaluate(function, points):
     refusal = (
         "activation must be a vectorised function that returns finite real values of "
         "its argument's shape"
@@ -222,10 +268,11 @@ def _evaluate(function, points):
     return values
 
 
-def _jumps(function, edges):
+def has_jumps(function, edges):
     """Whether the function is discontinuous at one of the edges."""
-    step = 1e-9 * np.maximum(1.0, np.abs(edges))
-    values = _evaluate(function, np.stack([edges - step, edges + step]))
+    # Further than the panels into which `breakpoints` locks a jump are wide.
+    step = 2e-8 * np.maximum(1.0, np.abs(edges))
+    values = evaluate(function, np.stack([edges - step, edges + step]))
     return bool(np.any(np.abs(values[1] - values[0]) > 1e-3 * (1 + np.abs(values[0]))))
 
 
@@ -245,11 +292,11 @@ def breakpoints(function, reach):
     graded = np.geomspace(min(0.1, reach / 2), reach, 16)
     start = np.union1d(np.linspace(-reach, reach, 17), [*graded, *-graded])
     left, width = start[:-1], np.diff(start)
-    scale = np.max(np.abs(_evaluate(function, start))) + 1e-300
+    scale = np.max(np.abs(evaluate(function, start))) + 1e-300
     edges = [start]
     while left.size:
         points = left[:, None] + width[:, None] * (x + 1) / 2
-        modes = np.abs(_evaluate(function, points) @ to_modes.T)
+        modes = np.abs(evaluate(function, points) @ to_modes.T)
         rough = modes[:, -4:].max(axis=1) > 1e-11 * scale
         rough &= width > 1e-8 * min(reach, 1.0)
         left, width = left[rough], width[rough] / 2

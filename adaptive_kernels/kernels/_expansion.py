@@ -1,0 +1,117 @@
+"""An activation on standard normal pre-activations: its Hermite coefficients.
+
+    phi(z) = sum_k c_k He_k(z),    c_k = E[phi(z) He_k(z)] / k!,    z ~ N(0, 1)
+
+in probabilists' Hermite polynomials, whose mean square is k!.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, sqrt
+
+import numpy as np
+from scipy.interpolate import make_interp_spline
+from scipy.special import factorial
+
+from .._array import asarray_like
+from ._activations import Activation
+from ._base import resolve_activation
+from ._hermite import DEGREE, REACH, breakpoints, evaluate, expand, has_jumps, panels
+
+_SPACING = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Expansion:
+    """Hermite expansion of an activation.
+
+    Attributes
+    ----------
+    activation : Activation
+    coefficients : ndarray of shape (61,)
+        c_k; the first is the mean.
+    energy : float
+        E[phi(z)^2].
+    jumps : bool
+        Whether the activation is discontinuous.
+    """
+
+    activation: Activation
+    coefficients: np.ndarray
+    energy: float
+    jumps: bool
+
+    @property
+    def mean(self):
+        """c_0."""
+        return self.coefficients[0]
+
+    @property
+    def linear(self):
+        """c_1."""
+        return self.coefficients[1]
+
+    @property
+    def nonlinear(self):
+        """Mean square beyond the linear part."""
+        return max(self.energy - self.mean**2 - self.linear**2, 0.0)
+
+    def has_degree(self, degree):
+        """Whether c_k is more than rounding."""
+        share = abs(self.coefficients[degree]) * sqrt(factorial(degree))
+        return bool(share > 1e-9 * sqrt(self.energy))
+
+    def centred(self, z):
+        """phi(z) - c_0 for any array, in its type."""
+        return asarray_like(self.activation(z), z) - float(self.mean)
+
+    def shifted_mean(self, reach):
+        """T -> E[phi(z + t)] - c_0 for |t| <= `reach`, as a spline on the host."""
+        reach = max(reach, 1.0)
+        knots = np.linspace(-reach, reach, 2 * ceil(reach / _SPACING) + 7)
+        far = reach + REACH
+        # Panels no wider than one resolve the Gaussian too.
+        even = np.linspace(-far, far, 2 * ceil(far) + 1)
+        edges = np.union1d(breakpoints(self.activation, far), even)
+        nodes, _, weights = panels(edges)
+        nodes, weights = nodes.ravel(), weights.ravel()
+        weights = weights * evaluate(self.activation, nodes) / sqrt(2 * np.pi)
+        first = np.searchsorted(nodes, knots - REACH)
+        last = np.searchsorted(nodes, knots + REACH)
+        means = [
+            np.exp(-((nodes[i:j] - t) ** 2) / 2) @ weights[i:j]
+            for t, i, j in zip(knots, first, last, strict=True)
+        ]
+        return make_interp_spline(knots, np.array(means) - self.mean, k=5)
+
+
+def expansion(activation):
+    """Expansion of an activation, given by name or as a function.
+
+    Raises
+    ------
+    ValueError
+        If it is unknown or has no linear part, which a gradient step needs.
+    """
+    found = any_expansion(activation)
+    if not found.has_degree(1):
+        raise ValueError(
+            f"activation={activation!r} has no linear part, c_1 = E[phi'(z)] = 0: the "
+            "gradient of its first layer does not see the target. Take an activation "
+            "that is not even, such as 'relu', 'tanh' or 'gelu'."
+        )
+    return found
+
+
+def any_expansion(activation):
+    """The same for activations without a linear part, too."""
+    return _expansion(resolve_activation(activation))
+
+
+@lru_cache(maxsize=32)
+def _expansion(activation):
+    edges = breakpoints(activation, REACH)
+    orthonormal, moments = expand(activation, 1.0, edges)
+    coefficients = orthonormal / np.sqrt(factorial(np.arange(DEGREE + 1)))
+    jumps = has_jumps(activation, edges)
+    return Expansion(activation, coefficients, float(moments[0]), jumps)
