@@ -1,37 +1,24 @@
-"""What the regressors share: validation, target scaling, prediction."""
+"""What the regressors tuned by evidence share: search, prediction, leave-one-out."""
 
-from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from math import inf
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    MultiOutputMixin,
-    RegressorMixin,
-    _fit_context,
-)
+from sklearn.base import MultiOutputMixin, RegressorMixin, _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._array_api import check_same_namespace
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted
 
 from ._array import (
-    as_float64,
     asarray_like,
     check_device,
-    check_memory,
     index_like,
     namespace,
     small_problem_threads,
-    to_device,
     to_numpy,
 )
+from ._model import KernelModel, unchanged_on_failure
 from ._tuning import random_starts
 from .kernels import NNGP
 from .kernels._base import VARIANCES, WideKernel
@@ -46,30 +33,8 @@ from .theory.variational import (
 )
 
 
-@contextmanager
-def unchanged_on_failure(estimator):
-    """Leave the estimator as it was if the block is interrupted or fails."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
-
-
-def validate_training(estimator, X, y, sample_weight):
-    """Checked X, y and weights (or None); sets the estimator's input features."""
-    X, y = validate_data(
-        estimator, X, y, multi_output=True, y_numeric=True, dtype="numeric"
-    )
-    if sample_weight is not None:
-        sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-    return X, y, sample_weight
-
-
-class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
-    """Validation, target scaling and prediction shared by the regressors."""
+class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
+    """Evidence search and prediction shared by the regressors."""
 
     _parameter_constraints: dict = {
         "kernel": [WideKernel, None],
@@ -80,11 +45,6 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         "device": [str, None],
         "random_state": ["random_state"],
     }
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = True
-        return tags
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
@@ -125,35 +85,6 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             self._single_output = single
             self._row_of_sample = index_like(inverse, X)
         return self
-
-    def _validate(self, X, y, sample_weight):
-        """X, Y (n, C) and weights (or None) of the distinct rows, on the device."""
-        X, y, sample_weight = validate_training(self, X, y, sample_weight)
-        X = as_float64(to_device(X, self.device))
-        y = asarray_like(y, X)
-        single = y.ndim == 1
-        Y = y[:, None] if single else y
-        rows, inverse, weights = _distinct_rows(X, Y, sample_weight)
-        check_memory(X, len(rows), self._matrices())
-        xp, index = namespace(X), index_like(rows, X)
-        X, Y = xp.take(X, index, axis=0), xp.take(Y, index, axis=0)
-        weights = None if weights is None else asarray_like(weights, X)
-        return X, Y, weights, (single, inverse)
-
-    def _matrices(self):
-        """Matrices of n x n that a fit holds at its peak."""
-        return 2
-
-    def _normalize(self, Y, weights):
-        xp = namespace(Y)
-        if not self.normalize_y:
-            return 0 * Y[0, :], 0 * Y[0, :] + 1
-        shares = xp.ones_like(Y[:, 0]) if weights is None else weights
-        shares = (shares / xp.sum(shares))[:, None]
-        mean = xp.sum(shares * Y, axis=0)
-        spread = xp.sqrt(xp.sum(shares * (Y - mean) ** 2, axis=0))
-        tiny = 10 * xp.finfo(Y.dtype).eps * xp.abs(mean)
-        return mean, xp.where(spread > tiny, spread, xp.ones_like(spread))
 
     def _kernel(self):
         return NNGP("erf") if self.kernel is None else self.kernel
@@ -253,19 +184,6 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         results = [self._shaped(a, host) for a in (mean, spread) if a is not None]
         return tuple(results) if len(results) > 1 else results[0]
 
-    def _validate_rows(self, X, method):
-        """X in double precision on the model's device, and whether X was NumPy."""
-        X = validate_data(self, X, reset=False, dtype="numeric")
-        host = isinstance(X, np.ndarray)
-        if not host or self.device is None:
-            check_same_namespace(X, self, attribute="X_train_", method=method)
-        on_host = isinstance(self.X_train_, np.ndarray)
-        return as_float64(to_device(X, None if on_host else self.device)), host
-
-    def _shaped(self, values, host):
-        values = to_numpy(values) if host else values
-        return values[..., 0] if self._single_output else values
-
     def sample_y(self, X, n_samples=1, random_state=0):
         """Draw new observations at X from the posterior, jointly over rows.
 
@@ -361,33 +279,6 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         value, gradient = problem(problem.pack(point))
         return value, gradient[[problem.free.index(name) for name in free]]
 
-    def __getstate__(self):
-        state = dict(super().__getstate__())
-        return {name: _on_host(value) for name, value in state.items()}
-
-
-def _distinct_rows(X, Y, sample_weight):
-    """Merge rows that repeat exactly, target included, into one of their total weight.
-
-    This changes nothing but the cost and the conditioning, and in the order given here
-    the fit does not depend on the order of the samples.
-
-    Returns
-    -------
-    rows : indices of the distinct rows of positive weight, in lexicographic order
-    inverse : for every sample of positive weight, its place among them
-    weights : their weights, or None if all are one
-    """
-    table = np.hstack([to_numpy(X), to_numpy(Y)])
-    weights = np.ones(len(table)) if sample_weight is None else to_numpy(sample_weight)
-    kept = np.flatnonzero(weights > 0)
-    _, first, inverse = np.unique(
-        table[kept], axis=0, return_index=True, return_inverse=True
-    )
-    inverse = inverse.reshape(-1)
-    total = np.bincount(inverse, weights[kept])
-    return kept[first], inverse, None if np.all(total == 1) else total
-
 
 def column_variances(X, weights):
     """Variance of every column of X, weighted: ndarray (d,)."""
@@ -395,17 +286,3 @@ def column_variances(X, weights):
     weights = None if weights is None else to_numpy(weights)
     mean = np.average(X, axis=0, weights=weights)
     return np.average((X - mean) ** 2, axis=0, weights=weights)
-
-
-def _on_host(value):
-    """Device arrays as NumPy, so that a model loads on a machine without the device."""
-    if isinstance(value, np.ndarray):
-        return value
-    if hasattr(value, "__array_namespace__") or hasattr(value, "cpu"):
-        return to_numpy(value)
-    if is_dataclass(value):
-        names = [field.name for field in fields(value)]
-        return replace(
-            value, **{name: _on_host(getattr(value, name)) for name in names}
-        )
-    return value

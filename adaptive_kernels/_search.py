@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
 )
 
 from ._array import check_device
-from ._base import unchanged_on_failure, validate_training
+from ._model import unchanged_on_failure, validate_training
 from ._race import Race
 from ._regression import AdaptiveKernelRegressor
 from .kernels import NNGP

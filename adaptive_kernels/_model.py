@@ -1,0 +1,134 @@
+"""What all exact kernel models share: validation, the device, scaling of targets."""
+
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils._array_api import check_same_namespace
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from ._array import (
+    as_float64,
+    asarray_like,
+    check_memory,
+    index_like,
+    namespace,
+    to_device,
+    to_numpy,
+)
+
+
+@contextmanager
+def unchanged_on_failure(estimator):
+    """Leave the estimator as it was if the block is interrupted or fails."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def validate_training(estimator, X, y, sample_weight):
+    """Checked X, y and weights (or None); sets the estimator's input features."""
+    X, y = validate_data(
+        estimator, X, y, multi_output=True, y_numeric=True, dtype="numeric"
+    )
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+    return X, y, sample_weight
+
+
+class KernelModel(BaseEstimator):
+    """Body of the estimators that hold a kernel matrix of their training rows.
+
+    They have parameters `device` and `normalize_y`, and set `X_train_` in `fit`.
+    """
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        return tags
+
+    def _validate(self, X, y, sample_weight):
+        """X, Y (n, C) and weights (or None) of the distinct rows, on the device."""
+        X, y, sample_weight = validate_training(self, X, y, sample_weight)
+        X = as_float64(to_device(X, self.device))
+        y = asarray_like(y, X)
+        single = y.ndim == 1
+        Y = y[:, None] if single else y
+        rows, inverse, weights = _distinct_rows(X, Y, sample_weight)
+        check_memory(X, len(rows), self._matrices())
+        xp, index = namespace(X), index_like(rows, X)
+        X, Y = xp.take(X, index, axis=0), xp.take(Y, index, axis=0)
+        weights = None if weights is None else asarray_like(weights, X)
+        return X, Y, weights, (single, inverse)
+
+    def _matrices(self):
+        """Matrices of n x n that a fit holds at its peak."""
+        return 2
+
+    def _normalize(self, Y, weights):
+        xp = namespace(Y)
+        if not self.normalize_y:
+            return 0 * Y[0, :], 0 * Y[0, :] + 1
+        shares = xp.ones_like(Y[:, 0]) if weights is None else weights
+        shares = (shares / xp.sum(shares))[:, None]
+        mean = xp.sum(shares * Y, axis=0)
+        spread = xp.sqrt(xp.sum(shares * (Y - mean) ** 2, axis=0))
+        tiny = 10 * xp.finfo(Y.dtype).eps * xp.abs(mean)
+        return mean, xp.where(spread > tiny, spread, xp.ones_like(spread))
+
+    def _validate_rows(self, X, method):
+        """X in double precision on the model's device, and whether X was NumPy."""
+        X = validate_data(self, X, reset=False, dtype="numeric")
+        host = isinstance(X, np.ndarray)
+        if not host or self.device is None:
+            check_same_namespace(X, self, attribute="X_train_", method=method)
+        on_host = isinstance(self.X_train_, np.ndarray)
+        return as_float64(to_device(X, None if on_host else self.device)), host
+
+    def _shaped(self, values, host):
+        values = to_numpy(values) if host else values
+        return values[..., 0] if self._single_output else values
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        return {name: on_host(value) for name, value in state.items()}
+
+
+def _distinct_rows(X, Y, sample_weight):
+    """Merge rows that repeat exactly, target included, into one of their total weight.
+
+    This changes nothing but the cost and the conditioning, and in the order given here
+    the fit does not depend on the order of the samples.
+
+    Returns
+    -------
+    rows : indices of the distinct rows of positive weight, in lexicographic order
+    inverse : for every sample of positive weight, its place among them
+    weights : their weights, or None if all are one
+    """
+    table = np.hstack([to_numpy(X), to_numpy(Y)])
+    weights = np.ones(len(table)) if sample_weight is None else to_numpy(sample_weight)
+    kept = np.flatnonzero(weights > 0)
+    _, first, inverse = np.unique(
+        table[kept], axis=0, return_index=True, return_inverse=True
+    )
+    inverse = inverse.reshape(-1)
+    total = np.bincount(inverse, weights[kept])
+    return kept[first], inverse, None if np.all(total == 1) else total
+
+
+def on_host(value):
+    """Device arrays as NumPy, so that a model loads on a machine without the device."""
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "__array_namespace__") or hasattr(value, "cpu"):
+        return to_numpy(value)
+    if is_dataclass(value):
+        names = [field.name for field in fields(value)]
+        return replace(value, **{name: on_host(getattr(value, name)) for name in names})
+    return value
