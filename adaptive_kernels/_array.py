@@ -15,6 +15,10 @@ LinAlgError = np.linalg.LinAlgError
 CPU_BLOCK = 192
 DEVICE_BLOCK = 4096
 
+# A block of rows that is worked on at once, all its columns together.
+CPU_BLOCK_BYTES = 2**22
+DEVICE_BLOCK_BYTES = 2**28
+
 
 def namespace(*arrays):
     """The array-API namespace shared by the arrays; NumPy if there are none."""
@@ -30,6 +34,13 @@ def is_numpy(xp):
 
 def block_size(xp):
     return CPU_BLOCK if is_numpy(xp) else DEVICE_BLOCK
+
+
+def rows_per_block(like, n_columns):
+    """Rows of `n_columns` entries of the type of `like` to work on at once."""
+    on_host = is_numpy(namespace(like))
+    limit = CPU_BLOCK_BYTES if on_host else DEVICE_BLOCK_BYTES
+    return max(16, limit // (8 * n_columns))
 
 
 def asarray_like(value, like):
@@ -55,6 +66,11 @@ def as_float64(x):
     """`x` in double precision, copied only where it is not already."""
     xp = namespace(x)
     return xp.astype(x, xp.float64, copy=False)
+
+
+def as_float(x):
+    """`x` in double precision, or in single precision if it came in it."""
+    return x if x.dtype == namespace(x).float32 else as_float64(x)
 
 
 def to_numpy(x):

@@ -1,8 +1,9 @@
 """Seeded tasks on which theories and networks are compared."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
+from numpy.polynomial import hermite_e
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
@@ -53,4 +54,152 @@ def make_ising(n_samples=100, n_features=20, *, coef=False, random_state=None):
     X = 2.0 * rng.randint(0, 2, size=(n_samples, n_features)) - 1
     y = np.where(X @ direction >= 0, 1.0, -1.0)
     direction = direction / np.linalg.norm(direction)
+    return (X, y, direction) if coef else (X, y)
+
+
+@validate_params(
+    {
+        "n_samples": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "n_features": [Interval(Integral, 1, None, closed="left")],
+        "means": ["array-like"],
+        "scale": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_gaussian_classes(
+    n_samples=128, n_features=8, *, means=(-2.0, 2.0), scale=0.5, random_state=None
+):
+    """Classes of isotropic Gaussian rows, in random order.
+
+    Parameters
+    ----------
+    n_samples : int or sequence of int, default=128
+        Rows in all, shared as equally as can be, or rows of each class.
+    n_features : int, default=8
+    means : array-like of shape (n_classes,) or (n_classes, n_features), \
+default=(-2.0, 2.0)
+        Class means; one number is the mean of every feature.
+    scale : float, default=0.5
+        Standard deviation of every feature in a class.
+    random_state : int, RandomState or None, default=None
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples,)
+        Labels in the order of the means, two apart and centred: -1 and 1 for two
+        classes, -3, -1, 1 and 3 for four.
+
+    Raises
+    ------
+    ValueError
+        If the shapes of `means` or `n_samples` do not fit.
+
+    References
+    ----------
+    The task of arXiv:2406.02105.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.datasets import make_gaussian_classes
+    >>> X, y = make_gaussian_classes([10, 30], 2, random_state=0)
+    >>> X.shape, round(float(X[y == 1].mean()), 1), int((y == 1).sum())
+    ((40, 2), 2.0, 30)
+    """
+    rng = check_random_state(random_state)
+    means = _class_means(means, n_features)
+    classes = len(means)
+    index = rng.permutation(
+        np.repeat(range(classes), _class_counts(n_samples, classes))
+    )
+    X = means[index] + scale * rng.standard_normal((len(index), n_features))
+    return X, 2.0 * index - (classes - 1)
+
+
+def _class_means(means, n_features):
+    means = np.asarray(means, dtype=float)
+    means = means[:, None] if means.ndim == 1 else means
+    if means.ndim != 2 or means.shape[1] not in (1, n_features):
+        raise ValueError(
+            f"means must be of shape (n_classes,) or (n_classes, {n_features}), got "
+            f"{means.shape}: match n_features."
+        )
+    return means
+
+
+def _class_counts(n_samples, classes):
+    if isinstance(n_samples, Integral):
+        return np.diff(np.arange(classes + 1) * n_samples // classes)
+    counts = np.asarray(n_samples)
+    if counts.shape != (classes,) or counts.dtype.kind not in "iu" or min(counts) < 1:
+        raise ValueError(
+            f"n_samples must be an int or {classes} counts, one for each of the means, "
+            f"got {n_samples!r}."
+        )
+    return counts
+
+
+@validate_params(
+    {
+        "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "n_features": [Interval(Integral, 1, None, closed="left")],
+        "hermite_coefficients": ["array-like"],
+        "noise": [Interval(Real, 0, None, closed="left")],
+        "coef": ["boolean"],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_single_index(
+    n_samples=100,
+    n_features=20,
+    *,
+    hermite_coefficients=(0.0, 1.0, 0.5),
+    noise=0.3,
+    coef=False,
+    random_state=None,
+):
+    """Regression on a polynomial of one random projection of normal inputs.
+
+    Parameters
+    ----------
+    n_samples : int, default=100
+    n_features : int, default=20
+    hermite_coefficients : array-like, default=(0, 1, 0.5)
+        Coefficients c_k of the polynomial sum_k c_k He_k in probabilists' Hermite
+        polynomials, whose variance is k!; the default is g + (g^2 - 1) / 2.
+    noise : float, default=0.3
+        Standard deviation of normal noise.
+    coef : bool, default=False
+        Whether to return the direction too.
+    random_state : int, RandomState or None, default=None
+        The direction is drawn first, then X row by row, then the noise.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features)
+        Independent standard normal entries.
+    y : ndarray of shape (n_samples,)
+    direction : ndarray of shape (n_features,)
+        Only with `coef`; of unit length.
+
+    References
+    ----------
+    The model of arXiv:2310.07891.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.datasets import make_single_index
+    >>> X, y, direction = make_single_index(100, 5, noise=0, coef=True, random_state=0)
+    >>> g = X @ direction
+    >>> bool(abs(y - g - (g**2 - 1) / 2).max() < 1e-12)
+    True
+    """
+    rng = check_random_state(random_state)
+    direction = rng.standard_normal(n_features)
+    direction /= np.linalg.norm(direction)
+    X = rng.standard_normal((n_samples, n_features))
+    signal = hermite_e.hermeval(X @ direction, np.asarray(hermite_coefficients, float))
+    y = signal + noise * rng.standard_normal(n_samples)
     return (X, y, direction) if coef else (X, y)
