@@ -1,0 +1,15 @@
+"""Scores of predictions, and of features and kernels against labels."""
+
+from ._collapse import NeuralCollapse, nc1_score, neural_collapse
+from ._kernels import effective_dimension, kernel_target_alignment
+from ._predictions import discrepancy, predictive_log_density
+
+__all__ = [
+    "NeuralCollapse",
+    "discrepancy",
+    "effective_dimension",
+    "kernel_target_alignment",
+    "nc1_score",
+    "neural_collapse",
+    "predictive_log_density",
+]

@@ -1,0 +1,172 @@
+"""Metrics of kernels: alignment with targets, effective dimension."""
+
+import numpy as np
+
+from .._array import asarray_like, check_memory, namespace, to_numpy
+from ._gram import ROUNDING, Classes, Gram, check_length, read
+
+_INDEFINITE = 1e-6
+
+
+def kernel_target_alignment(X, y, *, input="kernel", centered=True):
+    """Alignment <K, YY'> / (|K| |YY'|) of a kernel matrix with its targets.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_samples) or (n_samples, n_features)
+        A Gram matrix, or rows if `input` says so.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Floats, or columns of any numbers, are targets taken as they are. A vector of
+        integers, strings or other labels names classes, and Y are their indicator
+        columns, centred: for two classes of equal size that is labels -1 and 1.
+    input : "kernel", "features" or Kernel object, default="kernel"
+        What X is. With a scikit-learn kernel, such as
+        :class:`~adaptive_kernels.kernels.NNGP`, X are its inputs, and their Gram
+        matrix is evaluated block by block and never held.
+    centered : bool, default=True
+        Whether to centre features and targets first, without which a kernel's constant
+        part hides the rest.
+
+    Returns
+    -------
+    float
+        Between 0 and 1, as both matrices are positive semi-definite; one if they are
+        proportional. NaN if the (centred) kernel matrix vanishes.
+
+    Raises
+    ------
+    ValueError
+        If the targets do not vary, lengths differ, values are missing, or a Gram matrix
+        is not square and symmetric.
+
+    References
+    ----------
+    Cristianini, Shawe-Taylor, Elisseeff and Kandola, NIPS 2001; centred: Cortes, Mohri
+    and Rostamizadeh, JMLR 2012.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.kernels import NNGP
+    >>> from adaptive_kernels.metrics import kernel_target_alignment
+    >>> X, y = [[-2.0], [-1.0], [1.0], [2.0]], [-1.0, -1.0, 1.0, 1.0]
+    >>> round(kernel_target_alignment(X, y, input="features"), 3)
+    0.9
+    >>> round(kernel_target_alignment(X, y, input=NNGP("erf")), 3)
+    0.988
+    """
+    data = read(X, input)
+    kernel = isinstance(data, Gram)
+    Y = _targets(y, data.rows if kernel else data, centered)
+    inner, square = (_gram_sums if kernel else _feature_sums)(data, Y, centered)
+    target = namespace(Y).sum((Y.T @ Y) ** 2)
+    return float("nan") if square == 0 else inner / (square * float(target)) ** 0.5
+
+
+def _targets(y, like, centered):
+    """Columns Y (n, q) of numbers, on the device of `like`."""
+    y = check_length(to_numpy(y), like.shape[0])
+    if y.ndim == 1 and y.dtype.kind != "f":
+        classes = Classes.of(y, len(y)).indicators()
+        return asarray_like(classes - classes.mean(axis=0), like)
+    Y = y.reshape(len(y), -1).astype(float)
+    if not np.all(np.isfinite(Y)):
+        raise ValueError("y contains NaN or infinity: drop the rows without a target.")
+    largest = np.max(np.abs(Y))
+    Y = Y - Y.mean(axis=0) if centered else Y
+    if np.max(np.abs(Y)) <= ROUNDING * largest:
+        raise ValueError("y does not vary: there is nothing to align with.")
+    return asarray_like(Y, like)
+
+
+def _feature_sums(F, Y, centered):
+    """<K, YY'> and |K|^2 of K = F F', through the smaller of F F' and F'F."""
+    xp = namespace(F)
+    vanishing = (ROUNDING**2 * float(xp.sum(F * F))) ** 2
+    F = F - xp.mean(F, axis=0) if centered else F
+    small = F.T @ F if F.shape[1] < F.shape[0] else F @ F.T
+    square = float(xp.sum(small**2))
+    return float(xp.sum((F.T @ Y) ** 2)), square if square > vanishing else 0.0
+
+
+def _gram_sums(gram, Y, centered):
+    """<K, YY'> and |K|^2, or with centred Y those of H K H, H = I - 11'/n.
+
+    |H K H|^2 = |K|^2 - 2 |K1|^2 / n + (1'K1)^2 / n^2.
+    """
+    xp, n = namespace(Y), Y.shape[0]
+    K = gram.from_first_row() if centered else gram
+    sums, inner, square = 0 * Y[:, 0], 0.0, 0.0
+    for i, j, part in K.blocks():
+        twice = 1 if i == j else 2
+        inner += twice * float(xp.sum(Y[i, :] * (part @ Y[j, :])))
+        square += twice * float(xp.sum(part**2))
+        sums[i] += xp.sum(part, axis=1)
+        if i != j:
+            sums[j] += xp.sum(part, axis=0)
+    if centered:
+        square += -2 * float(sums @ sums) / n + (float(xp.sum(sums)) / n) ** 2
+    vanishing = (ROUNDING * n * gram.mean_square()) ** 2
+    return inner, square if square > vanishing else 0.0
+
+
+def effective_dimension(X, alpha, *, input="kernel"):
+    """Effective dimension tr K (K + alpha I)^-1 of a kernel at noise alpha.
+
+    It is the number of degrees of freedom that a Gaussian process of noise variance
+    `alpha`, or kernel ridge regression of that penalty, spends on these rows.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_samples) or (n_samples, n_features)
+        A Gram matrix, or rows if `input` says so.
+    alpha : float or array-like
+        Positive, in units of K. Several cost one eigendecomposition.
+    input : "kernel", "features" or Kernel object, default="kernel"
+        What X is. With a scikit-learn kernel X are its inputs; its Gram matrix is held
+        whole, as its eigenvalues need it.
+
+    Returns
+    -------
+    float or ndarray of the shape of alpha
+        Between 0 and the rank of K. Eigenvalues are known to about 1e-16 of the
+        largest one: at an alpha not far above that the result is rounding.
+
+    Raises
+    ------
+    ValueError
+        If alpha is not positive, values are missing, or a Gram matrix is not square,
+        symmetric and positive semi-definite to rounding.
+    MemoryError
+        If the Gram matrix of a Kernel object cannot fit.
+
+    References
+    ----------
+    Zhang, Neural Computation 2005; Caponnetto and De Vito, FoCM 2007.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.metrics import effective_dimension
+    >>> effective_dimension([[3.0, 0.0], [0.0, 1.0]], [1.0, 3.0])
+    array([1.25, 0.75])
+    """
+    alpha = np.asarray(to_numpy(alpha), dtype=float)
+    if not np.all((alpha > 0) & np.isfinite(alpha)):
+        raise ValueError(f"alpha must be positive and finite, got {alpha}.")
+    values = _eigenvalues(read(X, input))
+    dimension = np.sum(values / (values + alpha[..., None]), axis=-1)
+    return float(dimension) if alpha.ndim == 0 else dimension
+
+
+def _eigenvalues(data):
+    """Eigenvalues of a Gram matrix that can differ from zero."""
+    if not isinstance(data, Gram):
+        return to_numpy(namespace(data).linalg.svdvals(data)) ** 2
+    check_memory(data.rows, data.rows.shape[0], 2)
+    K = data.whole()
+    values = to_numpy(namespace(K).linalg.eigvalsh(K))
+    if np.min(values) < -_INDEFINITE * np.max(np.abs(values)):
+        raise ValueError(
+            f"The kernel matrix is not positive semi-definite: its eigenvalues start "
+            f"at {np.min(values):.3g}. Check that X holds inner products."
+        )
+    return np.maximum(values, 0.0)
