@@ -1,6 +1,9 @@
 """Ratios of time against named peers, interleaved in one run, one thread.
 
-python benchmarks/speed.py [kernel] [step] [fit] [search] [scalings] [neurons]
+    python benchmarks/speed.py [part ...]
+
+Parts: kernel, step, fit, search, scalings, neurons, features, descent;
+all by default.
 """
 
 import platform
@@ -22,12 +25,14 @@ from threadpoolctl import threadpool_limits
 from adaptive_kernels import (
     AdaptiveKernelRegressor,
     AdaptiveKernelRegressorCV,
+    OneStepSpikeFeatures,
     scaling_path,
 )
 from adaptive_kernels.datasets import make_ising
 from adaptive_kernels.kernels import NNGP, NTK
 from adaptive_kernels.theory._annealing import neurons_of_prior
 from adaptive_kernels.theory._tilted import Problem, newton
+from adaptive_kernels.theory.descent import Preconditioner, kernel_gradient_descent
 from adaptive_kernels.theory.variational import (
     Data,
     Hyperparameters,
@@ -188,6 +193,57 @@ def neurons():
         report(title, interleaved(tasks, 5), f"{n_iter + 1} products")
 
 
+def features():
+    """Features after one gradient step against bare products, n = 20000, d = 100."""
+    rng = np.random.default_rng(0)
+    for dtype in (np.float64, np.float32):
+        X = rng.standard_normal((20000, 100)).astype(dtype)
+        y = np.sin(X[:, 0]).astype(dtype)
+        W = rng.standard_normal((2000, 100)).astype(dtype)
+
+        def forward(X=X, W=W):
+            return X @ W.T
+
+        def both(X=X, W=W):
+            return (X @ W.T).T @ X
+
+        name = np.dtype(dtype).name
+        for activation in ("relu", "tanh", "erf"):
+            exact = OneStepSpikeFeatures(
+                2000, activation=activation, gradient="exact", random_state=0
+            )
+            rank_one = OneStepSpikeFeatures(2000, activation=activation).fit(X, y)
+            fits = {
+                "X W', then Z' X": both,
+                "fit, exact": partial(exact.fit, X, y),
+                "fit, rank one": partial(rank_one.fit, X, y),
+            }
+            title = f"{activation}, {name}"
+            report(f"Fit, {title}", interleaved(fits, 5), "X W', then Z' X")
+            tasks = {"X W'": forward, "transform": partial(rank_one.transform, X)}
+            report(f"Transform, {title}", interleaved(tasks, 5), "X W'")
+
+
+def descent():
+    """Preconditioned against plain descent, eigendecomposition included, n = 2000."""
+    angle = np.linspace(0, 2 * np.pi, 2000, endpoint=False)
+    K = NTK("relu")(np.stack([np.cos(angle), np.sin(angle)], axis=1))
+    for frequency in (4, 8, 16):
+        y = np.cos(frequency * angle)
+
+        def plain(y=y):
+            return kernel_gradient_descent(K, y, tol=0.01, max_iter=10**6)
+
+        def preconditioned(y=y):
+            S = Preconditioner.of_kernel(K, 40, random_state=0)
+            return kernel_gradient_descent(K, y, preconditioner=S, tol=0.01)
+
+        tasks = {"plain descent": plain, "preconditioned": preconditioned}
+        counts = [run().n_iter for run in tasks.values()]
+        title = f"cos {frequency} t on the circle, {counts[0]} and {counts[1]} steps"
+        report(title, interleaved(tasks, 3), "plain descent")
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     print(
@@ -195,7 +251,19 @@ if __name__ == "__main__":
         f"numpy {np.__version__}, scipy {scipy.__version__}, "
         f"scikit-learn {sklearn.__version__}, one thread"
     )
-    parts = {f.__name__: f for f in (kernel, step, fit, search, scalings, neurons)}
+    parts = {
+        f.__name__: f
+        for f in (
+            kernel,
+            step,
+            fit,
+            search,
+            scalings,
+            neurons,
+            features,
+            descent,
+        )
+    }
     with threadpool_limits(1):
         for part in sys.argv[1:] or parts:
             parts[part]()

@@ -182,7 +182,7 @@ def test_sampled_networks_have_error_bars():
 @pytest.mark.parametrize("count", [1, 3])
 def test_scaling_path_needs_two_axes(count):
     axes = Figure().subplots(1, count)
-    with pytest.raises(ValueError, match=f"ax must hold two axes.*got {count}"):
+    with pytest.raises(ValueError, match=f"ax must hold 2 axes.*got {count}"):
         ScalingPathDisplay(paths={}).plot(axes)
 
 

@@ -7,6 +7,9 @@ from adaptive_kernels import (
     AdaptiveKernelRegressor,
     AdaptiveKernelRegressorCV,
     NNGPRegressor,
+    NTKClassifier,
+    NTKRegressor,
+    OneStepSpikeFeatures,
 )
 from adaptive_kernels.kernels import NNGP
 
@@ -18,6 +21,13 @@ ESTIMATORS = [
     ),
     AdaptiveKernelRegressorCV(
         kernels=[NNGP("erf")], widths=(1,), covariance_types=("diag",), cv=2
+    ),
+    NTKRegressor(),
+    NTKRegressor(time=float("inf"), alpha=0.1),
+    NTKClassifier(),
+    OneStepSpikeFeatures(n_components=20),
+    OneStepSpikeFeatures(
+        n_components=20, gradient="exact", residual="full", precondition=0.1
     ),
 ]
 

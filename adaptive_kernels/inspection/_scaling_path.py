@@ -5,7 +5,7 @@ from sklearn.base import clone
 
 from .._scaling_path import check_scalings, scaling_path
 from ..metrics import discrepancy
-from ._style import COLORS, GREY, check_axes, clear_frame
+from ._style import COLORS, GREY, clear_frame, panels
 
 # Label, colour and line style of each theory.
 _THEORIES = {
@@ -133,7 +133,7 @@ default=("nngp", "tree", "one_loop", "rescaling", "gaussian")
         display : ScalingPathDisplay
             The display itself.
         """
-        self.axes_ = self._axes(ax)
+        self.axes_ = panels(ax, 2, "ScalingPathDisplay.plot")
         self.figure_ = self.axes_[0].figure
         self.lines_, self.errorbars_ = {}, []
         for name, path in self.paths.items():
@@ -190,18 +190,3 @@ default=("nngp", "tree", "one_loop", "rescaling", "gaussian")
                 label="sampled networks",
             )
             self.errorbars_.append(bar)
-
-    @staticmethod
-    def _axes(ax):
-        if ax is None:
-            first = check_axes(None, "ScalingPathDisplay.plot")
-            figure = first.figure
-            figure.clear()
-            figure.set_size_inches(9, 4.2)
-            return np.array(figure.subplots(1, 2))
-        axes = np.ravel(ax)
-        if len(axes) != 2:
-            raise ValueError(
-                f"ax must hold two axes, for train and test, got {len(axes)}."
-            )
-        return axes

@@ -1,5 +1,6 @@
 """What all displays share: axes, colours and the estimator inside a pipeline."""
 
+import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,6 +21,19 @@ def check_axes(ax, caller):
             '`pip install "adaptive_kernels[demo]"`.'
         ) from error
     return plt.subplots(layout="constrained")[1]
+
+
+def panels(ax, count, caller):
+    """`count` axes side by side: those given, or of a new figure."""
+    if ax is None:
+        figure = check_axes(None, caller).figure
+        figure.clear()
+        figure.set_size_inches(4.5 * count + 0.5, 4.2)
+        return np.atleast_1d(figure.subplots(1, count))
+    axes = np.ravel(ax)
+    if len(axes) != count:
+        raise ValueError(f"ax must hold {count} axes, got {len(axes)}.")
+    return axes
 
 
 def clear_frame(ax, grid_axis):

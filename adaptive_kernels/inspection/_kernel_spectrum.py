@@ -1,0 +1,135 @@
+"""Eigenvalues of kernels, and where a target sits among them."""
+
+import numpy as np
+from sklearn.gaussian_process.kernels import Kernel
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_consistent_length
+
+from .._array import to_numpy
+from ..theory.spectrum import Spectrum
+from ._style import COLORS, LINESTYLES, clear_frame, final_estimator, panels
+
+
+class KernelSpectrumDisplay:
+    """Spectra of kernels, and the share of a target's power in their first modes.
+
+    A kernel learns its modes in the order of their eigenvalues: the faster the share
+    rises, the fewer rows it needs. Lines end with the last eigenvalue above rounding:
+    what the share lacks there, the kernel cannot learn. Build it with
+    :meth:`from_kernels`.
+
+    Parameters
+    ----------
+    eigenvalues : dict of str to ndarray of shape (n_modes,)
+        For each kernel, those of its matrix over the number of rows, descending.
+    cumulative_power : dict of str to ndarray of shape (n_modes,), default=None
+        For each kernel the share of the centred target in its first modes.
+
+    Attributes
+    ----------
+    lines_ : dict of str to list of matplotlib Line2D
+        For each kernel its line in each panel.
+    axes_ : ndarray of matplotlib Axes
+        One panel, or two with a target.
+    figure_ : matplotlib Figure
+        Figure that holds the axes.
+
+    References
+    ----------
+    Canatar, Bordelon and Pehlevan, arXiv:2006.13198.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.datasets import make_single_index
+    >>> from adaptive_kernels.inspection import KernelSpectrumDisplay
+    >>> from adaptive_kernels.kernels import NNGP, NTK
+    >>> X, y = make_single_index(100, 5, random_state=0)
+    >>> display = KernelSpectrumDisplay.from_kernels(
+    ...     {"NNGP": NNGP("erf"), "NTK": NTK("erf")}, X, y
+    ... )
+    >>> [ax.get_xlabel() for ax in display.axes_]
+    ['mode', 'mode']
+    """
+
+    def __init__(self, *, eigenvalues, cumulative_power=None):
+        self.eigenvalues = eigenvalues
+        self.cumulative_power = cumulative_power
+
+    @classmethod
+    def from_kernels(cls, kernels, X, y=None, *, ax=None):
+        """Decompose the kernels' matrices on some rows, and plot.
+
+        Parameters
+        ----------
+        kernels : dict of str to Kernel, fitted estimator or pipeline
+            Of an estimator its `kernel_`; the other steps of a pipeline transform X.
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            Targets, which are centred.
+        ax : array of matplotlib Axes, default=None
+            One panel, or two with `y`; a new figure by default.
+
+        Returns
+        -------
+        display : KernelSpectrumDisplay
+            The drawn display.
+        """
+        check_consistent_length(X, y)
+        target = np.zeros(len(X)) if y is None else np.asarray(y, dtype=float)
+        target = target - target.mean(axis=0)
+        eigenvalues, power = {}, {}
+        for name, kernel in kernels.items():
+            spectrum = Spectrum.of_kernel(_matrix(kernel, X), target)
+            order = np.argsort(spectrum.eigenvalues)[::-1]
+            eigenvalues[name] = np.asarray(spectrum.eigenvalues)[order] / len(target)
+            squares = np.sum(np.asarray(spectrum.projections)[order] ** 2, axis=1)
+            power[name] = np.cumsum(squares) / (squares.sum() or 1.0)
+        power = None if y is None else power
+        return cls(eigenvalues=eigenvalues, cumulative_power=power).plot(ax)
+
+    def plot(self, ax=None):
+        """Draw the eigenvalues, and the target's share beside them.
+
+        Parameters
+        ----------
+        ax : array of matplotlib Axes, default=None
+            One panel, or two with a target; a new figure by default.
+
+        Returns
+        -------
+        display : KernelSpectrumDisplay
+            The display itself.
+        """
+        curves = [self.eigenvalues]
+        if self.cumulative_power is not None:
+            curves.append(self.cumulative_power)
+        self.axes_ = panels(ax, len(curves), "KernelSpectrumDisplay.plot")
+        self.figure_ = self.axes_[0].figure
+        self.lines_ = {name: [] for name in self.eigenvalues}
+        for panel, values in zip(self.axes_, curves, strict=True):
+            for index, (name, eigenvalues) in enumerate(self.eigenvalues.items()):
+                # Modes whose eigenvalues are rounding are in no particular order.
+                shown = np.count_nonzero(eigenvalues > 1e-14 * eigenvalues[0])
+                self.lines_[name] += panel.plot(
+                    1 + np.arange(shown),
+                    values[name][:shown],
+                    color=COLORS[index % len(COLORS)],
+                    linestyle=LINESTYLES[index // len(COLORS) % len(LINESTYLES)],
+                    label=name,
+                )
+            clear_frame(panel, "y")
+            panel.set(xscale="log", xlabel="mode")
+        self.axes_[0].set(yscale="log", ylabel="eigenvalue")
+        if len(curves) == 2:
+            self.axes_[1].set(ylabel="share of the target", ylim=(0, 1.02))
+        self.axes_[0].legend(frameon=False, fontsize="small")
+        return self
+
+
+def _matrix(kernel, X):
+    """The kernel matrix of X, on the host."""
+    if not isinstance(kernel, Kernel):
+        if isinstance(kernel, Pipeline) and len(kernel) > 1:
+            X = kernel[:-1].transform(X)
+        kernel = final_estimator(kernel, "kernel_").kernel_
+    return to_numpy(kernel(np.asarray(X, dtype=float)))

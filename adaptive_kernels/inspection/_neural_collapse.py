@@ -1,0 +1,173 @@
+"""Neural collapse of kernels, compared on several data sets."""
+
+from itertools import cycle
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.gaussian_process.kernels import Kernel
+from sklearn.preprocessing import LabelBinarizer
+
+from .._regression import AdaptiveKernelRegressor
+from ..kernels import NNGP, NTK
+from ..metrics import nc1_score
+from ._style import COLORS, GREY, check_axes, clear_frame
+
+STYLES = ("-", "--", "-.")
+
+
+def _usual_kernels():
+    """Fixed kernels, and an erf network of width 500 adapted to nearly exact labels."""
+    kernels = {"data": None}
+    for name in ("erf", "relu"):
+        kernels[f"NNGP {name}"] = NNGP(name, bias_variance=0)
+        kernels[f"NTK {name}"] = NTK(name, bias_variance=0)
+    kernels["adaptive erf"] = AdaptiveKernelRegressor(
+        # Small readouts and hardly any noise: the network has to learn features.
+        NNGP("erf", bias_variance=0, readout_variance=1 / 128),
+        alpha=1e-6,
+        width=500,
+        covariance_type="full",
+        optimizer=None,
+        normalize_y=False,
+        max_iter=1000,
+    )
+    return kernels
+
+
+def _score(model, X, y):
+    if model is None:
+        return nc1_score(X, y)
+    if not isinstance(model, Kernel):
+        labels = LabelBinarizer(neg_label=-1).fit_transform(y)
+        model = clone(model).fit(X, np.squeeze(labels)).kernel_
+    return nc1_score(X, y, input=model)
+
+
+def _assigned(words, values):
+    """A value for each distinct word, in order and round again."""
+    return dict(zip(dict.fromkeys(words), cycle(values), strict=False))
+
+
+class NeuralCollapseDisplay:
+    """NC1 of several kernels against a property of the data, such as its dimension.
+
+    Below the line of the data a kernel pulls the rows of a class together; above it,
+    it spreads them. Build it with :meth:`from_datasets`.
+
+    Parameters
+    ----------
+    scores : dict of str to ndarray of shape (n_positions, n_draws)
+        NC1 of each kernel on each draw of each data set.
+    positions : sequence of float, of length n_positions
+        The property of the data sets.
+    xlabel : str, default="features"
+        Its name.
+
+    Attributes
+    ----------
+    errorbar_ : dict of str to matplotlib ErrorbarContainer
+        For each kernel the mean of log10 NC1 and its standard deviation over draws.
+    ax_ : matplotlib Axes
+        Axes of the picture.
+    figure_ : matplotlib Figure
+        Figure that holds the axes.
+
+    References
+    ----------
+    arXiv:2406.02105.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.datasets import make_gaussian_classes
+    >>> from adaptive_kernels.inspection import NeuralCollapseDisplay
+    >>> from adaptive_kernels.kernels import NNGP
+    >>> data = {d: [make_gaussian_classes(64, d, random_state=0)] for d in (1, 8)}
+    >>> display = NeuralCollapseDisplay.from_datasets(
+    ...     data, kernels={"data": None, "NNGP erf": NNGP("erf", bias_variance=0)}
+    ... )
+    >>> log_nc1 = {name: np.log10(s[:, 0]) for name, s in display.scores.items()}
+    >>> log_nc1["NNGP erf"] < log_nc1["data"]  # erf collapses one feature, not eight
+    array([ True, False])
+    """
+
+    def __init__(self, *, scores, positions, xlabel="features"):
+        self.scores = scores
+        self.positions = positions
+        self.xlabel = xlabel
+
+    @classmethod
+    def from_datasets(cls, datasets, *, kernels=None, xlabel="features", ax=None):
+        """Compute NC1 of every kernel on every data set, and plot.
+
+        Parameters
+        ----------
+        datasets : dict of float to list of (X, y)
+            For each position on the horizontal axis, equally many draws of data.
+        kernels : dict of str to None, Kernel or regressor, default=None
+            None as a value stands for the data themselves; a regressor is fitted to
+            the labels, -1 and 1 in a column for each class (one column for two), and
+            gives its `kernel_`. By default the data, the NNGP and the NTK for erf and
+            ReLU without biases, and the kernel of an erf network of width 500, readout
+            variance 1/128 and noise 1e-6 that adapted to the labels. Colours go by the
+            last word of a name, line styles by the first.
+        xlabel : str, default="features"
+            Name of the positions.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure by default.
+
+        Returns
+        -------
+        display : NeuralCollapseDisplay
+            The drawn display.
+        """
+        kernels = _usual_kernels() if kernels is None else kernels
+        positions = sorted(datasets)
+        draws = [datasets[position] for position in positions]
+        scores = {
+            name: np.array([[_score(model, X, y) for X, y in some] for some in draws])
+            for name, model in kernels.items()
+        }
+        return cls(scores=scores, positions=positions, xlabel=xlabel).plot(ax)
+
+    def plot(self, ax=None):
+        """Draw a line for each kernel.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure by default.
+
+        Returns
+        -------
+        display : NeuralCollapseDisplay
+            The display itself.
+        """
+        ax = check_axes(ax, "NeuralCollapseDisplay.plot")
+        self.ax_, self.figure_ = ax, ax.figure
+        words = [name.split() for name in self.scores if name != "data"]
+        colors = _assigned([w[-1] for w in words], COLORS)
+        styles = _assigned([w[0] for w in words], STYLES)
+        self.errorbar_ = {}
+        for name, scores in self.scores.items():
+            logarithms = np.log10(scores)
+            color, style = GREY, ":"
+            if name != "data":
+                color, style = colors[name.split()[-1]], styles[name.split()[0]]
+            self.errorbar_[name] = ax.errorbar(
+                self.positions,
+                logarithms.mean(axis=1),
+                yerr=logarithms.std(axis=1),
+                color=color,
+                linestyle=style,
+                marker="o",
+                markersize=4,
+                elinewidth=0.8,
+                label=name,
+            )
+        clear_frame(ax, "y")
+        ax.set_xscale("log")
+        ax.set_xticks(self.positions, [f"{p:g}" for p in self.positions])
+        ax.minorticks_off()
+        ax.set(xlabel=self.xlabel, ylabel="log10 NC1")
+        ax.legend(frameon=False, fontsize="small", ncols=2)
+        return self
