@@ -50,7 +50,10 @@ def asarray_like(value, like):
     xp = namespace(like)
     if not compat.is_array_api_obj(value):
         value = np.asarray(value)
-    value = move_to(value, xp=xp, device=compat.device(like))
+    device = compat.device(like)
+    # Without array API dispatch scikit-learn takes torch's arrays for NumPy's.
+    if namespace(value) is not xp or compat.device(value) != device:
+        value = move_to(value, xp=xp, device=device)
     return namespace(value).astype(value, like.dtype, copy=False)
 
 

@@ -1,7 +1,7 @@
 """Random features after one gradient step on the first layer."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import replace
 from math import copysign, sqrt
 from numbers import Integral, Real
 
@@ -25,50 +25,22 @@ from sklearn.utils.validation import (
 
 from ._array import (
     as_float,
-    as_float64,
     asarray_like,
     check_device,
     empty,
     index_like,
     namespace,
-    rows_per_block,
     to_device,
     to_numpy,
 )
 from ._model import on_host, unchanged_on_failure
-from ._target import TargetColumns
+from ._row_blocks import RowBlocks
+from ._target import TargetColumns, table_to_numpy
 from .kernels._expansion import expansion
-from .kernels._recursion import slices_of
-from .theory.gradient_step import first_gradient, monomials
+from .theory.gradient_step import SpikeComponent, first_gradient, monomials
 from .theory.target_polynomial import SeenRows, fit_target_polynomial
 
 N_COEFFICIENTS = 6
-
-
-@dataclass(frozen=True)
-class SpikeComponent:
-    """One term of the low-rank part that the step adds to the features.
-
-    Attributes
-    ----------
-    degree : int
-        The power k of the learned projection.
-    coefficient : float
-        c_k s^k / sqrt(n_components).
-    inputs : array of shape (n_samples, n_terms)
-        Powers g^k of the projections; products of k of them if there are several.
-    neurons : array of shape (n_components, n_terms)
-        Powers of the readout weights, with the number of their orderings.
-    """
-
-    degree: int
-    coefficient: float
-    inputs: object
-    neurons: object
-
-    def to_matrix(self):
-        """The term itself, of shape (n_samples, n_components)."""
-        return self.coefficient * (self.inputs @ self.neurons.T)
 
 
 class OneStepSpikeFeatures(
@@ -88,9 +60,9 @@ class OneStepSpikeFeatures(
     n_components : int, default=500
         Number of neurons, which is the number of features.
     activation : str or callable, default="relu"
-        "relu", "gelu", "softplus" and "elu" learn even powers of the direction beyond
-        the linear one, "tanh" and "erf" odd ones; also "leaky_relu", "sin", "rbf",
-        "identity", or any vectorised function that is not even.
+        "relu", "leaky_relu", "gelu" and "softplus" learn even powers of the direction
+        beyond the linear one, "tanh", "erf" and "sin" odd ones, "elu" and "rbf" both,
+        "identity" none; or any vectorised function that is not even.
     gain : float, default=0.5
         Size of the step: the standard deviation by which it shifts a neuron's input,
         which is itself of unit variance, for uncorrelated features. It does not depend
@@ -135,12 +107,14 @@ class OneStepSpikeFeatures(
     step_size_ : float
         Learning rate that `gain_` amounts to, for targets of unit variance and
         readout weights of variance 1 / n_components.
-    hermite_coefficients_ : ndarray of shape (6,)
+    hermite_coefficients_ : array of shape (6,)
         Coefficients c_k of the activation in probabilists' Hermite polynomials.
-    spike_coefficients_ : ndarray of shape (5,)
+    spike_coefficients_ : array of shape (5,)
         c_k s^k for k = 1 ... 5, with the sign of c_1 in s: the size of each power.
     n_features_in_ : int
         Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names; only where X is a table whose columns all have string names.
 
     See Also
     --------
@@ -249,7 +223,6 @@ class OneStepSpikeFeatures(
         """
         with unchanged_on_failure(self):
             check_device(self.device)
-            self._device = self.device
             found = expansion(self.activation)
             if self.gradient == "exact" and found.jumps:
                 raise ValueError(
@@ -261,8 +234,7 @@ class OneStepSpikeFeatures(
 
     def _validate(self, X, y, sample_weight):
         """X, targets (n, q) with one column for each output or class, shares (n, 1)."""
-        # Tables keep the types of their columns only here.
-        y = y.to_numpy() if hasattr(y, "to_numpy") else y
+        y = table_to_numpy(y)
         X, y = validate_data(self, X, y, multi_output=True, dtype="numeric")
         if issparse(y):
             raise TypeError("y is sparse: pass y.toarray().")
@@ -280,21 +252,15 @@ class OneStepSpikeFeatures(
         return X, Y, (weights / weights.sum())[:, None]
 
     def _fit(self, X, Y, shares, found):
-        raw, Y = Y, _standardised(Y, shares)
-        n_neurons = self.n_components
-        rng = check_random_state(self.random_state)
-        # Neurons must not repeat data that were drawn with the same seed.
-        rng = np.random.default_rng(rng.randint(np.iinfo(np.int32).max))
-        weights = rng.standard_normal((n_neurons, X.shape[1]))
-        weights /= np.linalg.norm(weights, axis=1, keepdims=True)
-        readout = rng.standard_normal((n_neurons, Y.shape[1]))
-        like = to_device(X[:1, :], self._device)
-        weights, readout = asarray_like(weights, like), asarray_like(readout, like)
-        varies = self._find_scale(X, shares)
+        n_features, n_outputs = X.shape[1], Y.shape[1]
+        rows = RowBlocks.of(X, shares, n_columns=self.n_components, device=self.device)
+        self._rows, self.mean_, self.scale_ = rows, rows.mean, rows.scale or 1.0
+        weights, readout = self._draw(to_device(X[:1, :], self.device), n_outputs)
+        targets = _standardised(Y, shares)
         step = first_gradient(
-            self._blocks(X, Y, shares),
+            rows.blocks(X, targets, shares),
             weights,
-            readout / sqrt(n_neurons),
+            readout / sqrt(self.n_components),
             found,
             full_residual=self.residual == "full",
             exact=self.gradient == "exact",
@@ -302,16 +268,27 @@ class OneStepSpikeFeatures(
         )
         # The rows have unit mean variance, and so have the targets.
         rounding = 10 * float(namespace(weights).finfo(weights.dtype).eps)
-        learns = varies and step.norm > rounding * sqrt(X.shape[1] * Y.shape[1])
+        learns = step.norm > rounding * sqrt(n_features * n_outputs)
+        learns = learns and rows.scale > 0 and targets.any()
         if learns and self.precondition is not None:
             step = step.preconditioned(self.precondition)
         self.initial_weights_ = weights
         self.readout_ = readout[:, 0] if self._single_output else readout
         coefficients = found.coefficients[:N_COEFFICIENTS].copy()
         self.hermite_coefficients_ = asarray_like(coefficients, self.mean_)
-        self._n_features_out = n_neurons
-        self._take(step, found, learns and Y.any())
-        self._seen = SeenRows(self._marks(X, raw))
+        self._n_features_out = self.n_components
+        self._take(step, found, learns)
+        self._seen = SeenRows.of(self._marks(X, Y))
+
+    def _draw(self, like, n_outputs):
+        """Weights of unit length, and standard normal readouts."""
+        rng = check_random_state(self.random_state)
+        # Neurons must not repeat data that were drawn with the same seed.
+        rng = np.random.default_rng(rng.randint(np.iinfo(np.int32).max))
+        weights = rng.standard_normal((self.n_components, like.shape[1]))
+        weights /= np.linalg.norm(weights, axis=1, keepdims=True)
+        readout = rng.standard_normal((self.n_components, n_outputs))
+        return asarray_like(weights, like), asarray_like(readout, like)
 
     def _take(self, step, found, learns):
         """Set the weights after the step, its size and its direction."""
@@ -340,42 +317,6 @@ class OneStepSpikeFeatures(
         powers = asarray_like(signed ** np.arange(1, N_COEFFICIENTS), self.mean_)
         self.spike_coefficients_ = self.hermite_coefficients_[1:] * powers
 
-    def _find_scale(self, X, shares):
-        """Set mean and scale of the rows; whether they vary at all."""
-        mean = variance = 0.0
-        for rows in self._slices(X):
-            block = as_float64(to_device(X[rows, :], self._device))
-            mean = mean + asarray_like(shares[rows, 0], block) @ block
-        self.mean_, self.scale_ = mean, 1.0
-        for rows in self._slices(X):
-            block = as_float64(to_device(X[rows, :], self._device)) - mean
-            variance = variance + asarray_like(shares[rows, 0], block) @ (block * block)
-        xp = namespace(mean)
-        spread = sqrt(float(xp.mean(variance)))
-        rounding = 10 * np.finfo(float).eps * float(xp.max(xp.abs(mean)))
-        varies = spread > rounding
-        self.scale_ = spread if varies else 1.0
-        return varies
-
-    def _slices(self, X):
-        like = to_device(X[:1, :], self._device)
-        columns = max(self.n_components, X.shape[1])
-        return slices_of(X.shape[0], rows_per_block(like, columns))
-
-    def _rows(self, X, rows):
-        """A block of rows on the device, centred and scaled."""
-        block = to_device(X[rows, :], self._device)
-        return (block - asarray_like(self.mean_, block)) / self.scale_
-
-    def _blocks(self, X, Y, shares):
-        for rows in self._slices(X):
-            block = self._rows(X, rows)
-            yield (
-                block,
-                asarray_like(Y[rows, :], block),
-                asarray_like(shares[rows, :], block),
-            )
-
     def _readout(self):
         readout = self.readout_
         return readout[:, None] if self._single_output else readout
@@ -383,19 +324,15 @@ class OneStepSpikeFeatures(
     def _projections(self, X):
         """Projections (n, q) of checked rows on the learned directions."""
         direction = self.direction_
-        direction = direction[:, None] if self._single_output else direction
-        parts = [
-            as_float64(self._rows(X, rows)) @ direction for rows in self._slices(X)
-        ]
-        return namespace(direction).concat(parts)
+        return self._rows.project(
+            X, direction[:, None] if self._single_output else direction
+        )
 
     def _marks(self, X, Y):
         """Two projections of each row, and its targets."""
-        parts = [self._rows(X, rows) for rows in self._slices(X)]
-        first = [to_numpy(part @ self.initial_weights_[0, :]) for part in parts]
-        return np.column_stack(
-            [to_numpy(self._projections(X))[:, 0], np.hstack(first), Y]
-        )
+        neuron = self._rows.project(X, self.initial_weights_[:1, :].T)
+        first = self._projections(X)[:, :1]
+        return np.hstack([to_numpy(first), to_numpy(neuron), Y])
 
     def transform(self, X):
         """Features of the neurons after the step, computed in blocks of rows.
@@ -413,9 +350,9 @@ class OneStepSpikeFeatures(
         found = expansion(self.activation)
         host = isinstance(X, np.ndarray)
         out = empty(X, (X.shape[0], self.n_components))
-        weights = asarray_like(self.weights_, to_device(X[:1, :], self._device)).T
-        for rows in self._slices(X):
-            values = found.centred(self._rows(X, rows) @ weights)
+        weights = asarray_like(self.weights_, self._rows.block(X, slice(0, 1))).T
+        for rows in self._rows.slices(X):
+            values = found.centred(self._rows.block(X, rows) @ weights)
             values *= 1 / sqrt(self.n_components)
             out[rows, :] = to_numpy(values) if host else values
         return out
@@ -497,12 +434,12 @@ class OneStepSpikeFeatures(
         ------
         ValueError
             If more than a tenth of the rows are among those of `fit`: the direction has
-            followed their noise, and would find it again. Or if there are too few
-            rows, or nothing was learned.
+            followed their noise, and would find it again. Rows are told by their
+            values, so tables of few distinct rows are refused too. Or if there are too
+            few rows, or nothing was learned.
         """
         X = self._checked(X, "target_polynomial")
-        y = y.to_numpy() if hasattr(y, "to_numpy") else y
-        Y = self._columns(to_numpy(y))
+        Y = self._columns(to_numpy(table_to_numpy(y)))
         check_consistent_length(X, Y)
         projections = to_numpy(self._projections(X))
         check_scalar(degree, "degree", Integral, min_val=1)
@@ -517,7 +454,8 @@ class OneStepSpikeFeatures(
         if seen > 0.1:
             raise ValueError(
                 f"{seen:.0%} of these rows are among those of fit, where the direction "
-                "has followed their noise: pass held-out rows."
+                "has followed their noise: pass held-out rows. (Rows that repeat the "
+                "values of others cannot be told apart.)"
             )
         found = [
             fit_target_polynomial(g, y, degree)
@@ -526,11 +464,11 @@ class OneStepSpikeFeatures(
         return found[0] if self._single_output else found
 
     def __getstate__(self):
-        state = dict(super().__getstate__())
-        # Arrays go to the host, so that the model loads where there is no device.
-        return {name: on_host(value) for name, value in state.items()} | (
-            {"_device": None} if "_device" in state else {}
-        )
+        state = {name: on_host(v) for name, v in super().__getstate__().items()}
+        if "_rows" in state:
+            # Arrays are on the host now: the model loads where there is no device.
+            state["_rows"] = replace(state["_rows"], device=None)
+        return state
 
 
 def _standardised(Y, shares):

@@ -34,8 +34,9 @@ def learning_curve_theory(estimator, X, y, *, train_sizes=None, alpha=None, nois
     ----------
     estimator : scikit-learn kernel, fitted estimator or pipeline that ends in one
         A kernel object, such as `NNGP` or `NTK`, stands for kernel ridge regression on
-        y as given; a regressor of this package for its kernel, noise and centring. The
-        earlier steps of a pipeline are applied as fitted.
+        y as given; an `NNGPRegressor`, `AdaptiveKernelRegressor` or its search for its
+        kernel, noise and centring. The earlier steps of a pipeline are applied as
+        fitted.
     X : array-like of shape (n_samples, n_features)
         The pool.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
@@ -127,8 +128,10 @@ def frozen(estimator):
         estimator = estimator.best_estimator_
     if not isinstance(estimator, WideNetworkRegressor):
         raise TypeError(
-            "estimator must be a kernel, a regressor of this package or a pipeline "
-            f"that ends in one, got {estimator!r}."
+            "estimator must be a kernel, a fitted NNGPRegressor, "
+            "AdaptiveKernelRegressor or AdaptiveKernelRegressorCV, or a pipeline that "
+            f"ends in one, got {estimator!r}: for another model give its kernel and "
+            "alpha."
         )
     check_is_fitted(estimator)
     scale = getattr(estimator, "scale_", 1.0)
@@ -183,7 +186,13 @@ def _ridge(alpha, model):
 
 
 def _total_noise(noise, outputs):
-    noise = np.broadcast_to(to_numpy(noise), (outputs,))
+    noise = to_numpy(noise)
+    if np.shape(noise) not in ((), (outputs,)):
+        raise ValueError(
+            f"noise must be a number, or one for each of the {outputs} outputs, got "
+            f"{noise!r}."
+        )
+    noise = np.broadcast_to(noise, (outputs,))
     if not np.all((noise >= 0) & np.isfinite(noise)):
         raise ValueError(f"noise must be finite and not negative, got {noise}.")
     return float(np.sum(noise))

@@ -10,6 +10,7 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
+from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -67,6 +68,36 @@ class GradientFlowModel(KernelModel):
             mean = KernelRows(self.kernel_, X, self.X_train_) @ self.dual_coef_
         return mean * self._y_scale + self._y_mean
 
+    def _outputs(self, X, method, spread=None):
+        """Mean of the networks; with their "std" or "cov" if `spread` says so."""
+        check_is_fitted(self)
+        X, host = self._validate_rows(X, method)
+        results = [self._mean(X)]
+        if spread == "std":
+            variance = self._spread(X, covariance=False)
+            xp = namespace(variance)
+            std = xp.sqrt(xp.clip(variance, min=0.0))
+            results.append(std[:, None] * self._y_scale)
+        elif spread == "cov":
+            covariance = self._spread(X, covariance=True)
+            results.append(covariance[:, :, None] * self._y_scale**2)
+        results = [self._shaped(values, host) for values in results]
+        return tuple(results) if spread else results[0]
+
+    def _spread(self, X, covariance):
+        """Variance (m,) or covariance (m, m) over networks, for normalised targets."""
+        train = self.X_train_
+        with small_problem_threads(train.shape[0]):
+            cross, tangent = self.kernel_.nngp_and_ntk(X, train)
+            initial = NNGP(**self.kernel_.get_params(deep=False))
+            follow = self._flow.apply(tangent, self.time_, self.alpha)
+            # Var[f_0(x) - follow f_0(X_train)].
+            half = follow @ initial(train) - 2 * cross
+            if covariance:
+                moved = follow @ half.T
+                return initial(X) + (moved + moved.T) / 2
+            return initial.diag(X) + namespace(X).sum(follow * half, axis=1)
+
 
 class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
     """Mean of infinitely wide networks trained by gradient flow.
@@ -103,6 +134,7 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
     X_train_ : array of shape (n_rows, n_features)
         Distinct training rows, in lexicographic order.
     eigenvalues_ : array of shape (n_rows,)
+        Of their kernel matrix, descending.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
 
@@ -199,33 +231,8 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
         """
         if return_std and return_cov:
             raise RuntimeError("Ask for return_std or for return_cov, not for both.")
-        check_is_fitted(self)
-        X, host = self._validate_rows(X, "predict")
-        results = [self._mean(X)]
-        if return_std or return_cov:
-            spread = self._spread(X, return_cov)
-            xp = namespace(spread)
-            if return_std:
-                spread = xp.sqrt(xp.clip(spread, min=0.0))
-                results.append(spread[:, None] * self._y_scale)
-            else:
-                results.append(spread[:, :, None] * self._y_scale**2)
-        results = [self._shaped(values, host) for values in results]
-        return tuple(results) if len(results) > 1 else results[0]
-
-    def _spread(self, X, covariance):
-        """Variance (m,) or covariance (m, m) over networks, for normalised targets."""
-        train = self.X_train_
-        with small_problem_threads(train.shape[0]):
-            cross, tangent = self.kernel_.nngp_and_ntk(X, train)
-            initial = NNGP(**self.kernel_.get_params(deep=False))
-            follow = self._flow.apply(tangent, self.time_, self.alpha)
-            # Var[f_0(x) - follow f_0(X_train)].
-            half = follow @ initial(train) - 2 * cross
-            if covariance:
-                moved = follow @ half.T
-                return initial(X) + (moved + moved.T) / 2
-            return initial.diag(X) + namespace(X).sum(follow * half, axis=1)
+        spread = "std" if return_std else "cov" if return_cov else None
+        return self._outputs(X, "predict", spread)
 
 
 class NTKClassifier(ClassifierMixin, GradientFlowModel):
@@ -233,7 +240,8 @@ class NTKClassifier(ClassifierMixin, GradientFlowModel):
 
     One output for each class, or one for two classes, is trained on the squared error
     to labels -1 and 1, centred and scaled as by `NTKRegressor`; the largest output
-    decides.
+    decides. Outputs are no probabilities: scikit-learn's `CalibratedClassifierCV` makes
+    some of them.
 
     Parameters
     ----------
@@ -306,6 +314,7 @@ class NTKClassifier(ClassifierMixin, GradientFlowModel):
         """
         with unchanged_on_failure(self):
             labels = column_or_1d(to_numpy(y), warn=True)
+            assert_all_finite(labels, input_name="y")
             check_classification_targets(labels)
             classes = np.unique(_weighted(labels, sample_weight))
             if len(classes) < 2:
@@ -317,24 +326,23 @@ class NTKClassifier(ClassifierMixin, GradientFlowModel):
             self._single_output = len(classes) == 2
         return self
 
-    def decision_function(self, X):
+    def decision_function(self, X, return_std=False):
         """Mean outputs over networks, near -1 and 1 where training fits the labels.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+        return_std : bool, default=False
 
         Returns
         -------
-        array of shape (n_samples,) or (n_samples, n_classes)
+        mean : array of shape (n_samples,) or (n_samples, n_classes)
             For two classes, of the second one.
+        std : array like mean
+            Only with `return_std`: standard deviation over random initial weights.
         """
-        return self._outputs(X, "decision_function")
-
-    def _outputs(self, X, method):
-        check_is_fitted(self)
-        X, host = self._validate_rows(X, method)
-        return self._shaped(self._mean(X), host)
+        spread = "std" if return_std else None
+        return self._outputs(X, "decision_function", spread)
 
     def predict(self, X):
         """Predict labels.

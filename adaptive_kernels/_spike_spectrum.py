@@ -138,8 +138,8 @@ def _find_step(estimator, X):
             check_is_fitted(step)
             return step, estimator[:index].transform(X) if index else X
     raise TypeError(
-        "estimator must be a fitted OneStepSpikeFeatures, or a pipeline with one; got "
-        f"{type(estimator).__name__}."
+        "estimator must be a fitted OneStepSpikeFeatures, or a pipeline with one as a "
+        f"step (of a search its best_estimator_); got {type(estimator).__name__}."
     )
 
 

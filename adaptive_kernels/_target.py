@@ -5,6 +5,14 @@ import numpy as np
 MAX_CLASSES = 20
 
 
+def table_to_numpy(y):
+    """Series and tables as NumPy, whose columns keep their own types; others as is."""
+    if not hasattr(y, "to_numpy"):
+        return y
+    mixed = getattr(y, "ndim", 1) == 2 and len(set(y.dtypes)) > 1
+    return (y.astype(object) if mixed else y).to_numpy()
+
+
 class TargetColumns:
     """One column for each continuous target, for two classes, or for each of more.
 
@@ -63,7 +71,8 @@ def _columns(output, classes):
             numbers = output.astype(float)[:, None]
         except (TypeError, ValueError) as error:
             raise ValueError(
-                "target_type='continuous' needs numbers in y: take 'classes' or 'auto'."
+                "A continuous y needs numbers: to learn labels, fit with target_type="
+                "'classes' or 'auto'."
             ) from error
         if not np.all(np.isfinite(numbers)):
             raise ValueError("y contains NaN or infinity.")

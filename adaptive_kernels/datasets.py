@@ -4,7 +4,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from numpy.polynomial import hermite_e
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
 
@@ -184,6 +184,11 @@ def make_single_index(
     direction : ndarray of shape (n_features,)
         Only with `coef`; of unit length.
 
+    Raises
+    ------
+    ValueError
+        If `hermite_coefficients` are not a sequence of finite numbers.
+
     References
     ----------
     The model of arXiv:2310.07891.
@@ -196,10 +201,22 @@ def make_single_index(
     >>> bool(abs(y - g - (g**2 - 1) / 2).max() < 1e-12)
     True
     """
+    coefficients = check_array(
+        hermite_coefficients,
+        ensure_2d=False,
+        ensure_min_samples=0,
+        dtype=float,
+        input_name="hermite_coefficients",
+    )
+    if coefficients.ndim != 1 or not len(coefficients):
+        raise ValueError(
+            "hermite_coefficients must be a sequence of numbers c_0, c_1, ...; got "
+            f"shape {coefficients.shape}."
+        )
     rng = check_random_state(random_state)
     direction = rng.standard_normal(n_features)
     direction /= np.linalg.norm(direction)
     X = rng.standard_normal((n_samples, n_features))
-    signal = hermite_e.hermeval(X @ direction, np.asarray(hermite_coefficients, float))
+    signal = hermite_e.hermeval(X @ direction, coefficients)
     y = signal + noise * rng.standard_normal(n_samples)
     return (X, y, direction) if coef else (X, y)

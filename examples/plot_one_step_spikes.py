@@ -63,7 +63,7 @@ step_rows, ridge_rows, test_rows = draw(0)
 # The gain is the size of the step without units: the standard deviation by which it
 # shifts the input of a neuron, which is itself of unit variance. The first spike, g,
 # leaves the bulk near ``visible_gain(1)``, the second, g squared, near
-# ``visible_gain(2)``. Both are estimates: the first is early, the second late.
+# ``visible_gain(2)``: somewhat earlier, since the bulk helps.
 
 first, second = (visible_gain(k, **shape) for k in (1, 2))
 print(f"visible gain of g: {first:.2f}, of g squared: {second:.2f}")
@@ -223,13 +223,12 @@ plt.show()
 # %%
 # The spikes of tanh
 # ------------------
-# At a gain where relu shows the square, tanh shows none. It has a cube, and
-# ``visible_gain(3)`` is far too early for it: it counts to leading order in the gain,
-# and tanh saturates. The places predicted in the picture know of that. Powers up to
-# the fifth are looked for, since a saturated cube is not a pure one.
+# At a gain where relu shows the square, tanh shows none. It has a cube, which takes a
+# large gain to show, since tanh saturates. Powers up to the fifth are looked for, since
+# a saturated cube is not a pure one.
 
 third = visible_gain(3, activation="tanh", **shape)
-print(f"visible gain of g cubed for tanh, to leading order: {third:.2f}")
+print(f"visible gain of g cubed for tanh: {third:.2f}")
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
 for ax, gain in zip(axes, (1.5 * second, 2.0), strict=True):
     features = step(step_rows, gain, activation="tanh")

@@ -142,4 +142,45 @@ ax.set(
     title="A ReLU network of width 4000: iterations until 5 % is left",
 )
 figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+
+# %%
+# The same in PyTorch
+# -------------------
+# A framework that differentiates needs no Jacobian: the preconditioned residual, times
+# the step size, is the cotangent of the outputs. This part is skipped without PyTorch.
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+
+def torch_iterations(y, preconditioner, width=4000):
+    """Iterations until 5 % of y is left."""
+    torch.manual_seed(0)
+    inputs = torch.from_numpy(Network(X, 1, seed=0).inputs)
+    hidden = torch.randn(width, inputs.shape[1], dtype=inputs.dtype, requires_grad=True)
+    readout = torch.randn(width, dtype=inputs.dtype, requires_grad=True)
+    start, n_iter = 0.0, 0
+    while True:
+        outputs = torch.relu(inputs @ hidden.T) @ readout / width**0.5
+        start = outputs.detach() if n_iter == 0 else start
+        residual = y - (outputs.detach() - start).numpy()
+        if np.linalg.norm(residual) <= 0.05 * np.linalg.norm(y):
+            return n_iter
+        cotangent = preconditioner.step_size * preconditioner.apply(residual)
+        increments = torch.autograd.grad(
+            outputs, (hidden, readout), torch.from_numpy(cotangent)
+        )
+        with torch.no_grad():
+            hidden += increments[0]
+            readout += increments[1]
+        n_iter += 1
+
+
+if torch is not None:
+    for label, preconditioner in ways.items():
+        n_iter = torch_iterations(np.cos(3 * angle), preconditioner)
+        print(f"PyTorch, frequency 3, {label}: {n_iter} iterations")
+
 plt.show()

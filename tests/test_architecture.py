@@ -27,6 +27,7 @@ FLOORS = (
         "_features",
         "_ntk",
         "_spike_spectrum",
+        "_row_blocks",
         "_target",
         "_modified_spectrum",
         "metrics",

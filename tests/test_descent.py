@@ -80,10 +80,13 @@ def test_directions_that_are_rounding_are_left_alone():
 def test_unusable_parameters():
     with pytest.raises(ValueError, match="must be positive"):
         Preconditioner.of_kernel(K, 5, spectrum=lambda share: 0 * share)
-    with pytest.raises(ValueError, match="noise"):
+    with pytest.raises(ValueError, match="ridge"):
         Preconditioner.of_kernel(K, 5, ridge=-1.0)
-    with pytest.raises(ValueError, match="noise"):
+    with pytest.raises(ValueError, match="ridge"):
         kernel_gradient_descent(K, Y, ridge=np.nan)
+    for n_components in (0, -1, 2.5):
+        with pytest.raises(ValueError, match="n_components"):
+            Preconditioner.of_kernel(K, n_components)
     with pytest.raises(ValueError, match="zero"):
         kernel_gradient_descent(0 * K, Y)
     with pytest.raises(ValueError, match="shrinkage"):

@@ -101,6 +101,17 @@ def test_regressors_are_fitted_to_signs_and_left_alone():
     assert not hasattr(model, "kernel_")
 
 
+@pytest.mark.parametrize("numbers", [[1, 2], []])
+def test_unequal_numbers_of_draws(numbers):
+    draw = make_gaussian_classes(10, 2, random_state=0)
+    with pytest.raises(
+        ValueError, match=f"equally many.*{numbers}".replace("[", r"\[")
+    ):
+        NeuralCollapseDisplay.from_datasets(
+            {n: n * [draw] for n in numbers}, kernels={"data": None}
+        )
+
+
 def test_names_of_many_classes():
     X, y = make_gaussian_classes([10, 15, 20], 3, means=(-3, 0, 4), random_state=0)
     names = np.array(["oak", "ash", "elm"])[(y / 2 + 1).astype(int)]

@@ -9,7 +9,11 @@ from scipy import integrate, stats
 
 from adaptive_kernels.datasets import make_single_index
 from adaptive_kernels.kernels._expansion import expansion
-from adaptive_kernels.theory.gradient_step import first_gradient, monomials
+from adaptive_kernels.theory.gradient_step import (
+    FirstGradient,
+    first_gradient,
+    monomials,
+)
 
 ACTIVATIONS = {
     "softplus": lambda z: np.logaddexp(0, z),
@@ -169,6 +173,12 @@ def test_preconditioner_by_dense_algebra(outputs, rows):
     leading = problem.gradient(exact=False, moments=True).preconditioned(0.3)
     assert leading.gradient is None
     assert_allclose(leading.direction, inverse @ step.direction, atol=1e-12)
+
+
+def test_preconditioner_that_cannot_be_inverted():
+    step = FirstGradient(np.ones((2, 1)), None, np.ones((2, 2)))
+    with pytest.raises(ValueError, match="precondition=1e-20 is too small"):
+        step.preconditioned(1e-20)
 
 
 def test_preconditioned_direction_is_that_of_ridge_regression():

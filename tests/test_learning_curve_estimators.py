@@ -13,6 +13,7 @@ from adaptive_kernels import (
     AdaptiveKernelRegressor,
     AdaptiveKernelRegressorCV,
     NNGPRegressor,
+    NTKRegressor,
     learning_curve_theory,
 )
 from adaptive_kernels.kernels import NNGP, NTK
@@ -211,13 +212,15 @@ def test_other_array_libraries(dtype):
         ({"alpha": None}, ValueError, "alpha"),
         ({"alpha": 0.0}, ValueError, "alpha"),
         ({"noise": -1.0}, ValueError, "noise"),
+        ({"noise": [1.0, 2.0]}, ValueError, "noise.* 1 outputs"),
         ({"train_sizes": [0.5, 1.5]}, ValueError, "train_sizes"),
         ({"train_sizes": [0]}, ValueError, "train_sizes"),
         ({"train_sizes": [41]}, ValueError, "the 40 of X"),
         ({"train_sizes": 0.5}, ValueError, "train_sizes"),
         ({"train_sizes": []}, ValueError, "train_sizes"),
         ({"train_sizes": ["all"]}, ValueError, "train_sizes"),
-        ({"estimator": Ridge()}, TypeError, "kernel"),
+        ({"estimator": Ridge()}, TypeError, "its kernel and alpha"),
+        ({"estimator": NTKRegressor()}, TypeError, "NNGPRegressor"),
         ({"estimator": NNGPRegressor()}, NotFittedError, "not fitted"),
     ],
 )

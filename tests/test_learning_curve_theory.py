@@ -136,6 +136,13 @@ def test_small_and_large_eigenvalues_do_not_overflow():
         assert_allclose(curve.test_error, predict(noise=NOISE).test_error, rtol=1e-8)
 
 
+def test_target_without_power_is_finite():
+    with np.errstate(all="raise"):
+        curve = predicted_error([1.0, 0.5], [0.0, 0.0], [3.0], ridge=0.1)
+        assert_allclose(curve.cumulative_power, 0.0)
+    assert_allclose(curve.test_error, 0.0)
+
+
 def test_kernel_without_eigenvalues_learns_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

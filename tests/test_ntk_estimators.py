@@ -317,6 +317,9 @@ def test_unusable_labels():
         NTKClassifier().fit(X, np.full(30, "red"))
     with pytest.raises(ValueError, match="continuous"):
         NTKClassifier().fit(X, Y1)
+    gap = np.array(["red", "blue", np.nan] * 10, dtype=object)
+    with pytest.raises(ValueError, match="contains NaN"):
+        NTKClassifier().fit(X, gap)
 
 
 @pytest.mark.parametrize("load", [load_wine, load_breast_cancer])
@@ -342,3 +345,14 @@ def test_rare_class_is_found():
     # Classes seven standard deviations apart.
     assert np.mean(found[labels == "rare"] == "rare") >= 0.9
     assert np.mean(found[labels == "many"] == "many") > 0.98
+
+
+def test_classifier_outputs_spread_as_those_of_the_regressor():
+    labels = np.where(COLOURS == "red", 1.0, -1.0)
+    classifier = NTKClassifier(time=50.0).fit(X, labels)
+    regressor = NTKRegressor(time=50.0).fit(X, labels)
+    found = classifier.decision_function(X_NEW, return_std=True)
+    for one, other in zip(
+        found, regressor.predict(X_NEW, return_std=True), strict=True
+    ):
+        assert_array_equal(one, other)

@@ -45,6 +45,10 @@ def test_degenerate_rows(kernel):
 def test_kernel_without_signal_predicts_the_mean():
     model = NTKRegressor(NTK(readout_variance=0.0)).fit(X, Y1)
     assert_allclose(predictions(model), [[Y1.mean()] * 7, [0.0] * 7])
+    # Rows of zeros give no signal to a network without biases.
+    with np.errstate(over="raise", invalid="raise"):
+        model = NTKRegressor(NTK(bias_variance=0.0)).fit(0 * X, Y1)
+    assert_allclose(predictions(model, 0 * X_NEW), [[Y1.mean()] * 7, [0.0] * 7])
 
 
 def test_single_precision_is_computed_in_double():

@@ -1,5 +1,6 @@
 """OneStepSpikeFeatures against brute force, its invariances and awkward input."""
 
+import tracemalloc
 from math import sqrt
 
 import numpy as np
@@ -297,9 +298,38 @@ def test_block_size_does_not_matter(variant, monkeypatch):
     expected = fitted.transform(rows)
     # Blocks of 16 rows, the least.
     monkeypatch.setattr(_array, "CPU_BLOCK_BYTES", 1)
-    assert len(list(fitted._slices(rows))) == 3
+    assert len(fitted._rows.slices(rows)) == 3
     close(fitted.transform(rows), expected, 1e-13)
     close(model(variant).fit(X, Y2).transform(rows), expected, 1e-11)
+
+
+@variants
+def test_memory_of_a_fit_and_a_transform_is_that_of_blocks(variant, monkeypatch):
+    monkeypatch.setattr(_array, "CPU_BLOCK_BYTES", 2**17)
+    rows, y = make_single_index(10_000, 100, random_state=0)
+    found = model(variant, n_components=200).fit(rows[:50], y[:50])
+    tracemalloc.start()
+    try:
+        found.fit(rows, y)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        size = found.transform(rows).nbytes
+        extra = tracemalloc.get_traced_memory()[1] - before - size
+    finally:
+        tracemalloc.stop()
+    # Columns of targets, shares and marks are all that grows with the rows.
+    assert peak < rows.nbytes / 4
+    assert extra < rows.nbytes / 8
+
+
+def test_constant_rows_have_no_spread_after_many_blocks(monkeypatch):
+    monkeypatch.setattr(_array, "CPU_BLOCK_BYTES", 1)
+    found = model(residual="full")
+    with pytest.warns(UserWarning, match="does not vary"):
+        found.fit(np.full((20_000, 3), 0.1), np.arange(20_000.0))
+    assert found.gain_ == 0
+    assert found.scale_ == 1
 
 
 @targets

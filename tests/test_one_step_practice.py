@@ -36,9 +36,12 @@ def test_single_index_task():
     assert_allclose([rest.mean(), rest.std()], [0, 0.7], atol=5 * 0.7 / 141)
     assert_allclose(np.cov(noisy[0].T), np.eye(4), atol=5 * np.sqrt(2 / 20_000))
     assert len(make_single_index(random_state=0)) == 2
-    for bad in ({"noise": -1}, {"n_features": 0}, {"hermite_coefficients": 1.0}):
+    for bad in ({"noise": -1}, {"n_features": 0}):
         with pytest.raises(ValueError):
             make_single_index(**bad)
+    for bad in (1.0, [[0, 1]], [], [0, np.nan]):
+        with pytest.raises(ValueError, match="hermite_coefficients"):
+            make_single_index(hermite_coefficients=bad)
 
 
 # What is learned
@@ -340,6 +343,8 @@ def test_polynomial_needs_usable_rows():
         plain = features(20).fit(X, np.ones(100))
     with pytest.raises(ValueError, match="vary"):
         plain.target_polynomial(X, y)
+    with pytest.raises(ValueError, match="continuous y needs numbers"):
+        m.target_polynomial(X, np.full(100, "cat"))
 
 
 def test_polynomial_refuses_equal_rows():

@@ -9,6 +9,7 @@ from scipy import optimize, stats
 from sklearn import config_context
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -319,6 +320,8 @@ def test_bad_input_is_refused():
         spike_spectrum(Ridge().fit(X, y), X_new)
     with pytest.raises(TypeError, match="OneStepSpikeFeatures"):
         spike_spectrum(make_pipeline(StandardScaler(), Ridge()).fit(X, y), X_new)
+    with pytest.raises(TypeError, match="best_estimator_"):
+        spike_spectrum(GridSearchCV(OneStepSpikeFeatures(), {}), X_new)
     with pytest.raises(NotFittedError):
         spike_spectrum(OneStepSpikeFeatures(), X_new)
     features = OneStepSpikeFeatures(50, random_state=0).fit(X, y)

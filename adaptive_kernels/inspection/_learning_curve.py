@@ -86,7 +86,7 @@ class LearningCurveTheoryDisplay:
         Parameters
         ----------
         estimator : fitted estimator or pipeline that ends in one
-            A regressor of this package.
+            An `NNGPRegressor`, `AdaptiveKernelRegressor` or its search.
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         train_sizes : array-like of shape (n_sizes,), default=None

@@ -119,10 +119,20 @@ class NeuralCollapseDisplay:
         -------
         display : NeuralCollapseDisplay
             The drawn display.
+
+        Raises
+        ------
+        ValueError
+            If the positions do not have equally many draws.
         """
         kernels = _usual_kernels() if kernels is None else kernels
         positions = sorted(datasets)
         draws = [datasets[position] for position in positions]
+        if len({len(some) for some in draws}) != 1:
+            raise ValueError(
+                "datasets must hold a list of equally many draws (X, y) for each "
+                f"position, got {[len(some) for some in draws]}."
+            )
         scores = {
             name: np.array([[_score(model, X, y) for X, y in some] for some in draws])
             for name, model in kernels.items()

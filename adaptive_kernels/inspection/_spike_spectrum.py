@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._spike_spectrum import spike_spectrum
+from .._spike_spectrum import BEYOND_EDGE, spike_spectrum
 from ._style import COLORS, GREY, check_axes, clear_frame
 
 
@@ -96,7 +96,8 @@ class SpikeSpectrumDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         found = self.spectrum
         outliers = len(found.degrees)
-        bins = np.linspace(0, 1.05 * found.edge, 43)
+        limit = BEYOND_EDGE * found.edge
+        bins = np.linspace(0, limit, 43)
         self.bulk_ = ax.stairs(
             *np.histogram(found.singular_values[outliers:], bins),
             fill=True,
@@ -121,7 +122,7 @@ class SpikeSpectrumDisplay:
         ]
         noise = values[found.degrees == 0]
         self.noise_ = self._points(noise, 0.0, "no power of $g$", GREY, marker="x")
-        predicted = found.predicted_values[found.predicted_values > 1.05 * found.edge]
+        predicted = found.predicted_values[found.predicted_values > limit]
         self.predicted_ = self._points(
             predicted, height, "predicted", "black", markersize=10, fillstyle="none"
         )

@@ -34,6 +34,9 @@ from ._recursion import slices_of
 
 SPECTRA = {"flat": 0.0, "identity": 1.0}
 
+# Kernels guard divisions by the smallest numbers there are; these are no signal.
+VANISHING = np.finfo(float).tiny / np.finfo(float).eps
+
 # Measured for n up to 4000: Lanczos is up to 30 times faster than the dense routine
 # for few components, and as fast at about n / 12 of them.
 _LANCZOS_SHARE = 20
@@ -196,7 +199,8 @@ def check_n_components(n_components):
 
 def _significant(eigenvalues, n):
     """How many of the eigenvalues, largest first, stand above rounding."""
-    return int(np.sum(eigenvalues > n * np.finfo(float).eps * eigenvalues[0]))
+    rounding = n * np.finfo(float).eps * eigenvalues[0]
+    return int(np.sum(eigenvalues > max(rounding, VANISHING)))
 
 
 def significant_eigenpairs(eigenvalues, vectors, n_components):
@@ -394,5 +398,5 @@ class ModifiedSpectrum(_Operators, Kernel):
     def __repr__(self):
         return (
             f"ModifiedSpectrum({self.base!r}, spectrum={self.spectrum!r}, "
-            f"n_components={self.n_components})"
+            f"n_components={self.n_components}, keep_tail={self.keep_tail})"
         )

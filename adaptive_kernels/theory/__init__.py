@@ -11,7 +11,12 @@ from .descent import (
     predicted_residual,
 )
 from .gradient_flow import GradientFlow
-from .learning_curves import LearningCurveTheory
+from .gradient_step import SpikeComponent
+from .learning_curves import (
+    LearningCurveTheory,
+    predicted_error,
+    predicted_pool_error,
+)
 from .multiscale import OutputStatistics, exact, scale_saddle, tree_level
 from .neurons import SampledTheory, sampled
 from .one_loop import one_loop
@@ -51,6 +56,7 @@ __all__ = [
     "RegularizedEvidence",
     "RidgeAsymptotics",
     "SampledTheory",
+    "SpikeComponent",
     "Spectrum",
     "StepDirection",
     "TargetPolynomial",
@@ -68,6 +74,8 @@ __all__ = [
     "log_evidence",
     "one_loop",
     "preconditioned_step",
+    "predicted_error",
+    "predicted_pool_error",
     "predicted_residual",
     "ridge_asymptotics",
     "sampled",

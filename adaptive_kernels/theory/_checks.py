@@ -9,7 +9,7 @@ def check_width(width):
         raise ValueError(f"width must be positive, got {width!r}.")
 
 
-def check_noise(noise):
-    """Raise unless the noise variance is a number and not negative."""
+def check_noise(noise, name="noise"):
+    """Raise unless a noise variance or ridge is a number and not negative."""
     if not 0 <= noise < inf:
-        raise ValueError(f"noise must be finite and not negative, got {noise!r}.")
+        raise ValueError(f"{name} must be finite and not negative, got {noise!r}.")

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._array import as_float64, asarray_like, namespace
+from .._array import as_float64, asarray_like, namespace, to_numpy
 from ..kernels._spectrum import (
+    check_n_components,
     modified_eigenvalues,
     significant_eigenpairs,
     top_eigenpairs,
@@ -91,6 +92,7 @@ class Preconditioner:
         ValueError
             If a parameter is out of its domain; the message names it.
         """
+        check_n_components(n_components)
         pairs = top_eigenpairs(K, n_components + 1, random_state=random_state)
         return cls.of_eigenpairs(*pairs, n_components, spectrum=spectrum, ridge=ridge)
 
@@ -102,7 +104,8 @@ class Preconditioner:
 
         The first pair that is not modified, where there is one, limits the step size.
         """
-        check_noise(ridge)
+        check_noise(ridge, "ridge")
+        check_n_components(n_components)
         values = eigenvalues + ridge
         kept, directions = significant_eigenpairs(values, vectors, n_components)
         new = modified_eigenvalues(kept, spectrum, vectors.shape[0])
@@ -133,9 +136,7 @@ class Preconditioner:
         With a ridge, of (K + ridge I) S given those of K + ridge I.
         """
         modified = np.array(eigenvalues, dtype=float)
-        modified[: self.ratio.shape[0]] *= np.asarray(
-            asarray_like(self.ratio, modified)
-        )
+        modified[: self.ratio.shape[0]] *= to_numpy(self.ratio)
         return modified
 
 
@@ -184,8 +185,8 @@ def kernel_gradient_descent(
         S, made with the same ridge. None means plain descent.
     ridge : float, default=0.0
     step_size : float, default=None
-        None means one over the largest eigenvalue of (K + ridge I) S. Descent
-        converges below twice that.
+        None means one over the largest eigenvalue of (K + ridge I) S; without a
+        preconditioner this takes K as an array. Descent converges below twice that.
     tol : float, default=1e-3
         Stop once the residual's norm is this share of that of y.
     max_iter : int, default=1000
@@ -214,7 +215,7 @@ def kernel_gradient_descent(
     >>> kernel_gradient_descent(K, y, preconditioner=S).n_iter
     1
     """
-    check_noise(ridge)
+    check_noise(ridge, "ridge")
     y = as_float64(y)
     if step_size is None:
         step_size = _step_size(K, preconditioner, ridge)

@@ -16,6 +16,7 @@ from math import inf
 import numpy as np
 
 from .._array import asarray_like, eigh, namespace, to_numpy
+from ..kernels._spectrum import VANISHING
 
 # With a smaller share of freedom left, the score rests on a few residuals, and is by
 # chance the least of all. Measured on 6000 fits: 0.05 to 0.2 are alike, and without it
@@ -74,8 +75,9 @@ class GradientFlow:
             K, Y = roots * K * roots.T, roots * Y
         values, vectors = eigh(K)
         values, vectors = xp.flip(values), xp.flip(vectors, axis=1)
-        rounding = K.shape[0] * float(xp.finfo(values.dtype).eps) * values[0]
-        values = xp.where(values > rounding, values, xp.zeros_like(values))
+        rounding = K.shape[0] * float(xp.finfo(values.dtype).eps) * float(values[0])
+        signal = values > max(rounding, VANISHING)
+        values = xp.where(signal, values, xp.zeros_like(values))
         return cls(values, vectors, vectors.T @ Y, roots, n_rows)
 
     def gains(self, time, alpha=0.0):

@@ -15,6 +15,7 @@ from itertools import combinations_with_replacement
 from math import factorial, prod
 
 from .._array import (
+    LinAlgError,
     add_to_diagonal,
     as_float64,
     asarray_like,
@@ -48,10 +49,22 @@ class FirstGradient:
         return float(namespace(self.direction).linalg.vector_norm(self.direction))
 
     def preconditioned(self, ridge):
-        """The same with G (sum_i p_i x_i x_i' + ridge I)^-1 in place of G."""
+        """The same with G (sum_i p_i x_i x_i' + ridge I)^-1 in place of G.
+
+        Raises
+        ------
+        ValueError
+            If the matrix cannot be inverted.
+        """
         moment = self.second_moment
-        # Only the lower triangle is overwritten, and only of this copy.
-        factor = cholesky(add_to_diagonal(moment + 0.0, ridge))
+        try:
+            # Only the lower triangle is overwritten, and only of this copy.
+            factor = cholesky(add_to_diagonal(moment + 0.0, ridge))
+        except LinAlgError as error:
+            raise ValueError(
+                f"precondition={ridge} is too small: features are collinear, or more "
+                "than the rows. Take a larger one, such as 0.1."
+            ) from error
         gradient = self.gradient
         if gradient is not None:
             solved = cho_solve(factor, as_float64(gradient).T).T
@@ -125,3 +138,29 @@ def monomials(projections, degree, *, counted=False):
             column = column * (factorial(degree) / repeats)
         columns.append(column)
     return xp.stack(columns, axis=1)
+
+
+@dataclass(frozen=True)
+class SpikeComponent:
+    """One term of the low-rank part that the step adds to the features.
+
+    Attributes
+    ----------
+    degree : int
+        The power k of the learned projection.
+    coefficient : float
+        c_k s^k / sqrt(n_components).
+    inputs : array of shape (n_samples, n_terms)
+        Powers g^k of the projections; products of k of them if there are several.
+    neurons : array of shape (n_components, n_terms)
+        Powers of the readout weights, with the number of their orderings.
+    """
+
+    degree: int
+    coefficient: float
+    inputs: object
+    neurons: object
+
+    def to_matrix(self):
+        """The term itself, of shape (n_samples, n_components)."""
+        return self.coefficient * (self.inputs @ self.neurons.T)

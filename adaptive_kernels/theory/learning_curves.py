@@ -80,9 +80,10 @@ class LearningCurveTheory:
     def cumulative_power(self):
         """Share of the target's power in the first modes: ndarray (r,).
 
-        A fast rise means that the kernel is aligned with the target.
+        A fast rise means that the kernel is aligned with the target. Zero for a target
+        without power.
         """
-        return np.cumsum(self.target_power) / np.sum(self.target_power)
+        return np.cumsum(self.target_power) / (np.sum(self.target_power) or 1.0)
 
 
 def predicted_error(
@@ -136,8 +137,7 @@ def predicted_error(
     eigenvalues, target_power = _checked_modes(eigenvalues, target_power)
     sizes = _checked_sizes(sizes, pool_size)
     check_noise(noise)
-    if not 0 <= ridge < inf:
-        raise ValueError(f"ridge must be finite and not negative, got {ridge!r}.")
+    check_noise(ridge, "ridge")
     if pool_size < inf and ridge == 0:
         raise ValueError("ridge must be positive where the rows are those of a pool.")
     if pool_size < len(eigenvalues):

@@ -26,7 +26,7 @@ class TargetPolynomial:
     scale: float
 
     def __call__(self, projection):
-        """Its value at projections of any shape."""
+        """Its value at projections of any shape, as `project` returns them."""
         standardised = (np.asarray(projection) - self.center) / self.scale
         return hermite_e.hermeval(standardised, self.coefficients)
 
@@ -55,20 +55,33 @@ class SeenRows:
 
     Attributes
     ----------
-    marks : ndarray of shape (n_samples, n_marks)
-        Some projections of each row, and its targets.
+    prints : ndarray of shape (n_distinct,)
+        Hashes of rows, by their marks to five digits.
+    cells : ndarray of shape (n_marks,)
+        The units that marks are rounded to.
     """
 
-    marks: np.ndarray
+    prints: np.ndarray
+    cells: np.ndarray
+
+    @classmethod
+    def of(cls, marks):
+        """From marks (n_samples, n_marks): some projections, and the targets."""
+        cells = 1e-5 * np.abs(marks).max(axis=0)
+        cells[cells == 0] = 1.0
+        return cls(np.unique(_hashes(marks, cells)), cells)
 
     def share_of(self, marks):
-        """Share of rows whose marks are those of a seen row, to single precision."""
-        tolerance = 1e-6 * np.abs(self.marks).max(axis=0)
-        known = self.marks[np.argsort(self.marks[:, 0], kind="stable")]
-        first = np.searchsorted(known[:, 0], marks[:, 0] - tolerance[0])
-        last = np.searchsorted(known[:, 0], marks[:, 0] + tolerance[0], side="right")
-        met = [
-            np.any(np.all(np.abs(known[i:j] - row) <= tolerance, axis=1))
-            for i, j, row in zip(first, last, marks, strict=True)
-        ]
-        return np.mean(met)
+        """Share of rows whose marks are those of a seen row.
+
+        Of rows in another precision some per cent round to another cell.
+        """
+        return np.mean(np.isin(_hashes(marks, self.cells), self.prints))
+
+
+def _hashes(marks, cells):
+    """Multilinear hashes of the marks' cells, modulo 2^64."""
+    rng = np.random.default_rng(0)
+    factors = rng.integers(2**62, size=marks.shape[1], dtype=np.uint64) * 2 + 1
+    places = np.round(marks / cells).astype(np.int64).astype(np.uint64)
+    return np.sum(places * factors, axis=1, dtype=np.uint64)
