@@ -1,7 +1,7 @@
 """Cross-validated paths along widths: the machinery of the search."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, isinf, log
 from time import perf_counter
 
@@ -13,8 +13,9 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 
 from ._array import to_numpy
+from ._stacking import Mixture, sparse_mixture
 from ._tuning import SUBSAMPLE
-from .metrics import predictive_log_density
+from .metrics._predictions import log_densities
 
 
 @dataclass
@@ -23,10 +24,13 @@ class Path:
 
     scores : dict, (width, scaling) -> (score, fit time, score time, converged)
     points : dict, finite width -> Hyperparameters tuned there
+    densities : dict, (width, scaling) -> log densities of the test rows, for the score
+        that is their mean
     """
 
-    scores: dict
-    points: dict
+    scores: dict = field(default_factory=dict)
+    points: dict = field(default_factory=dict)
+    densities: dict = field(default_factory=dict)
 
 
 def _extend_path(estimator, data, fold, scorer, candidates, path, only):
@@ -34,7 +38,7 @@ def _extend_path(estimator, data, fold, scorer, candidates, path, only):
     train, test = (
         [None if a is None else _safe_indexing(a, rows) for a in data] for rows in fold
     )
-    path = Path(dict(path.scores), dict(path.points))
+    path = Path(dict(path.scores), dict(path.points), dict(path.densities))
     missing = [c for c in candidates if c not in path.scores]
     for width in _nearest_first({w for w, _ in missing}, path.points):
         start = _nearest(width, path.points)
@@ -49,9 +53,10 @@ def _extend_path(estimator, data, fold, scorer, candidates, path, only):
                 else:
                     model = model._at_scaling(scaling)
             fitted = perf_counter()
-            score = _score(scorer, model, *test)
+            score, densities = _score(scorer, model, *test)
             times = fitted - began, perf_counter() - fitted
             path.scores[width, scaling] = (score, *times, model.converged_)
+            path.densities[width, scaling] = densities
         start = model._tuned.point
         if not isinf(width):
             path.points[width] = start
@@ -80,12 +85,21 @@ def _nearest_first(widths, points):
 
 
 def _score(scorer, model, X, y, sample_weight):
+    """Score of a fitted model and, for the default score, its density at every row."""
     if scorer is None:
         mean, std = (to_numpy(a) for a in model.predict(X, return_std=True))
         weight = None if sample_weight is None else to_numpy(sample_weight)
-        return predictive_log_density(to_numpy(y), mean, std, sample_weight=weight)
+        densities = log_densities(to_numpy(y), mean, std)
+        return float(np.average(densities, weights=weight)), densities
     weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-    return float(scorer(model, X, y, **weight))
+    return float(scorer(model, X, y, **weight)), None
+
+
+def _refit(estimator, data, width, scalings, start):
+    """Models of one width, on all rows: one fit, and its copies at other scalings."""
+    model = clone(estimator).set_params(width=width, scaling=scalings[0])
+    model._fit_from(*data, start=start)
+    return [model, *(model._at_scaling(scaling) for scaling in scalings[1:])]
 
 
 class Race:
@@ -113,10 +127,12 @@ class Race:
                 continue
             kin = next((p for p in self.paths if p[0] == pair[0]), None)
             if kin is None:
-                self.paths[pair] = [Path({}, {}) for _ in self.folds]
+                self.paths[pair] = [Path() for _ in self.folds]
                 self.starts[pair] = self._winning_start(pair, candidates)
             else:
-                self.paths[pair] = [Path({}, dict(p.points)) for p in self.paths[kin]]
+                self.paths[pair] = [
+                    Path(points=dict(p.points)) for p in self.paths[kin]
+                ]
                 self.starts[pair] = None
         jobs = [(pair, i) for pair in pairs for i in range(len(self.folds))]
         results = Parallel(n_jobs=self.n_jobs)(
@@ -195,20 +211,65 @@ class Race:
         results["rank_test_score"] = rankdata(-order, method="min").astype(np.int32)
         return keys, results
 
-    def refit(self, key):
-        """The candidate fitted to all rows, from its best fold's point.
+    def mixture(self, keys, best):
+        """The sparse mixture of the candidates, or the best alone for another score.
 
-        Warns if it did not converge on some fold.
+        As in the mean score every fold counts the same.
         """
-        pair, (width, scaling) = key
-        paths = self.paths[pair]
-        if not all(path.scores[width, scaling][3] for path in paths):
-            warnings.warn(
-                f"The chosen width {width} did not converge on every fold: raise "
-                "max_iter, or leave smaller widths out.",
-                ConvergenceWarning,
-                stacklevel=5,
+        if self.scorer is not None:
+            return Mixture(np.array([best]), np.ones(1), np.nan)
+        densities = [
+            np.concatenate([path.densities[candidate] for path in self.paths[pair]])
+            for pair, candidate in keys
+        ]
+        return sparse_mixture(np.stack(densities, axis=1), best, self._counts())
+
+    def _counts(self):
+        """Weights of the test rows, fold after fold, scaled to equal sums."""
+        X, _, weights = self.data
+        weights = np.ones(X.shape[0]) if weights is None else weights
+        counts = [to_numpy(_safe_indexing(weights, test)) for _, test in self.folds]
+        mean = sum(np.sum(c) for c in counts) / len(counts)
+        return np.concatenate([c * (mean / np.sum(c)) for c in counts])
+
+    def refit(self, keys):
+        """The candidates fitted to all rows, each from its best fold's point.
+
+        Those of one width share a fit.
+        """
+        groups = {}
+        for pair, (width, scaling) in keys:
+            groups.setdefault((pair, width), []).append(scaling)
+        results = Parallel(n_jobs=self.n_jobs)(
+            delayed(_refit)(
+                self.templates[pair],
+                self.data,
+                width,
+                scalings,
+                self._best_path(pair, width, scalings).points.get(width),
             )
-        best = max(paths, key=lambda path: path.scores[width, scaling][0])
-        model = clone(self.templates[pair]).set_params(width=width, scaling=scaling)
-        return model._fit_from(*self.data, start=best.points.get(width))
+            for (pair, width), scalings in groups.items()
+        )
+        models = {
+            (pair, (width, model.scaling)): model
+            for (pair, width), found in zip(groups, results, strict=True)
+            for model in found
+        }
+        return [models[key] for key in keys]
+
+    def _best_path(self, pair, width, scalings):
+        def score(path):
+            return max(path.scores[width, scaling][0] for scaling in scalings)
+
+        return max(self.paths[pair], key=score)
+
+    def unconverged_widths(self, keys):
+        """Widths of the candidates that did not converge on every fold."""
+        return sorted(
+            {
+                candidate[0]
+                for pair, candidate in keys
+                for path in self.paths[pair]
+                if not path.scores[candidate][3]
+            }
+        )

@@ -1,5 +1,6 @@
-"""Choice of kernel, covariance type, width and scaling by K-fold cross-validation."""
+"""Kernels, covariance types, widths and scalings stacked by cross-validation."""
 
+import warnings
 from math import inf, isinf
 from numbers import Integral, Real
 
@@ -12,6 +13,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import KFold, check_cv
 from sklearn.utils._array_api import check_same_namespace
@@ -24,6 +26,7 @@ from ._array import check_device
 from ._model import unchanged_on_failure, validate_training
 from ._race import Race
 from ._regression import AdaptiveKernelRegressor
+from ._stacking import predict_mixture, sample_mixture
 from .kernels import NNGP
 from .theory.approximations import GAUSSIAN
 
@@ -48,12 +51,18 @@ class AdaptiveKernelRegressorCV(
     RegressorMixin,
     BaseEstimator,
 ):
-    """`AdaptiveKernelRegressor` with its kernel, width and scaling cross-validated.
+    """A mixture of `AdaptiveKernelRegressor` members, chosen by cross-validation.
 
-    The choice is made in three steps, each by K-fold cross-validation: the kernel, at a
-    middle width and the first covariance type; the covariance type, for the two best
-    kernels; all widths and scalings, for the best of these pairs. Along widths each fit
-    starts from its neighbour on the same fold, and no fold sees another's fit.
+    Candidates are evaluated in three steps, each by K-fold cross-validation: the
+    kernel, at a middle width and the first covariance type; the covariance type, for
+    the two best kernels; all widths and scalings, for the best of these pairs. Along
+    widths each fit starts from its neighbour on the same fold, and no fold sees
+    another's fit.
+
+    Then the predictive densities of all candidates are stacked: their mixture whose
+    log density out of fold is largest predicts. It keeps few members, often two or
+    three, since the lightest are left out until the total log density out of fold would
+    fall by more than 1; one candidate that comes as close stands alone.
 
     Parameters
     ----------
@@ -68,7 +77,9 @@ class AdaptiveKernelRegressorCV(
         A number of folds is shuffled, with `random_state` or with seed 0, because
         tables often come sorted; give a splitter for time series or groups.
     scoring : str, callable or None, default=None
-        None is the mean predictive log density.
+        None is the mean predictive log density. With any other score nothing is
+        stacked, since the mixture is the best one by density only: the best candidate
+        predicts alone.
     n_jobs : int, default=None
         Paths over folds and kernels run through joblib.
     scale_noise, approximation, alpha, optimizer, n_restarts_optimizer, normalize_y, \
@@ -77,6 +88,12 @@ max_iter, tol, device, random_state :
 
     Attributes
     ----------
+    members_ : list of AdaptiveKernelRegressor
+        Members of the mixture, fitted to all rows, by decreasing weight.
+    weights_ : list of float
+        Their weights, summing to one.
+    feature_importances_ : array of shape (n_features,)
+        Those of the members, averaged with their weights.
     best_params_ : dict
         "kernel", "covariance_type", "width" and "scaling".
     best_score_ : float
@@ -84,12 +101,17 @@ max_iter, tol, device, random_state :
     best_index_ : int
         Its row in `cv_results_`.
     best_estimator_ : AdaptiveKernelRegressor
-        Fitted to all rows.
+        The best single candidate, fitted to all rows; not necessarily a member.
     cv_results_ : dict of arrays
         In the format of `GridSearchCV`; holds the candidates that were evaluated.
     n_splits_ : int
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
+
+    References
+    ----------
+    Yao, Vehtari, Simpson and Gelman, "Using stacking to average Bayesian predictive
+    distributions", Bayesian Analysis 2018.
 
     Examples
     --------
@@ -161,7 +183,7 @@ max_iter, tol, device, random_state :
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
-        """Search, then fit the best candidate to all rows.
+        """Search, then fit the members of the mixture to all rows.
 
         Parameters
         ----------
@@ -240,12 +262,23 @@ max_iter, tol, device, random_state :
             race.run([(k, kind) for k in best for kind in types[1:]], [large])
             leader = race.ranking()[0]
         race.run([leader], [(w, s) for w in self.widths for s in self.scalings])
-        keys, self.cv_results_ = race.results(kernels)
         self.n_splits_ = len(folds)
-        self.best_index_ = int(np.argmin(self.cv_results_["rank_test_score"]))
-        self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
-        self.best_params_ = self.cv_results_["params"][self.best_index_]
-        self.best_estimator_ = race.refit(keys[self.best_index_])
+        self._conclude(race, kernels)
+
+    def _conclude(self, race, kernels):
+        """Choose from a finished race, and fit what is chosen to all rows."""
+        keys, results = race.results(kernels)
+        best = int(np.argmin(results["rank_test_score"]))
+        self.cv_results_, self.best_index_ = results, best
+        self.best_score_ = float(results["mean_test_score"][best])
+        self.best_params_ = results["params"][best]
+        mixture = race.mixture(keys, best)
+        chosen = list(dict.fromkeys([*mixture.indices.tolist(), best]))
+        _warn_about(race.unconverged_widths([keys[i] for i in chosen]))
+        fitted = race.refit([keys[i] for i in chosen])
+        self.best_estimator_ = fitted[chosen.index(best)]
+        self.members_ = fitted[: len(mixture.indices)]
+        self.weights_ = mixture.weights.tolist()
 
     @property
     def n_iter_(self):
@@ -254,11 +287,15 @@ max_iter, tol, device, random_state :
 
     @property
     def feature_importances_(self):
-        """Importances of `best_estimator_`: array (n_features,)."""
-        return self.best_estimator_.feature_importances_
+        """Weighted mean of the members' importances: array (n_features,)."""
+        check_is_fitted(self)
+        return sum(
+            weight * member.feature_importances_
+            for weight, member in zip(self.weights_, self.members_, strict=True)
+        )
 
     def predict(self, X, return_std=False, return_cov=False):
-        """Predict with the best estimator; see `AdaptiveKernelRegressor.predict`.
+        """Predict a new observation by the mixture: mean, and optionally its spread.
 
         Parameters
         ----------
@@ -268,9 +305,16 @@ max_iter, tol, device, random_state :
         Returns
         -------
         mean, and std or covariance if asked for
+            Shapes and units as in `AdaptiveKernelRegressor.predict`. The spread of the
+            members' means is part of that of the mixture.
+
+        Raises
+        ------
+        RuntimeError
+            If both `return_std` and `return_cov` are asked for.
         """
         X = self._validate_rows(X, "predict")
-        return self.best_estimator_.predict(X, return_std, return_cov)
+        return predict_mixture(self.members_, self.weights_, X, return_std, return_cov)
 
     def _validate_rows(self, X, method):
         check_is_fitted(self)
@@ -282,7 +326,9 @@ max_iter, tol, device, random_state :
         return X
 
     def sample_y(self, X, n_samples=1, random_state=0):
-        """Draw with the best estimator; see `AdaptiveKernelRegressor.sample_y`.
+        """Draw new observations at X from the mixture, jointly over rows.
+
+        Every draw is one member's.
 
         Parameters
         ----------
@@ -295,7 +341,7 @@ max_iter, tol, device, random_state :
         samples : ndarray of shape (n_rows, n_samples) or (n_rows, n_outputs, n_samples)
         """
         X = self._validate_rows(X, "sample_y")
-        return self.best_estimator_.sample_y(X, n_samples, random_state)
+        return sample_mixture(self.members_, self.weights_, X, n_samples, random_state)
 
     def transform(self, X):
         """Map inputs into the learned metric of the best estimator.
@@ -320,3 +366,14 @@ def _middle(widths):
     """Two neighbouring finite widths (or one, twice) around the middle of the grid."""
     finite = sorted(w for w in widths if not isinf(w)) or [inf]
     return finite[max(len(finite) // 2 - 1, 0)], finite[len(finite) // 2]
+
+
+def _warn_about(widths):
+    if widths:
+        listed = ", ".join(f"{width:g}" for width in widths)
+        warnings.warn(
+            f"The chosen width {listed} did not converge on every fold: raise "
+            "max_iter, or leave smaller widths out.",
+            ConvergenceWarning,
+            stacklevel=6,
+        )

@@ -20,6 +20,7 @@ FLOORS = (
         "_base",
         "_regression",
         "_race",
+        "_stacking",
         "_scaling_path",
         "_learning_curve",
         "_search",

@@ -380,7 +380,7 @@ def test_search_over_scalings_equals_grid_search(name, kernel, optimizer):
     best = ours.best_estimator_
     assert best.scale_noise and best.approximation == name
     assert best.scaling == ours.best_params_["scaling"]
-    predictions = [m.predict(X_NEW) for m in (ours, theirs)]
+    predictions = [m.predict(X_NEW) for m in (best, theirs)]
     assert_allclose(*predictions, rtol=close, atol=close)
 
 
@@ -408,11 +408,12 @@ def test_search_fits_once_per_width_and_fold(monkeypatch):
         approximation="rescaling",
         optimizer=None,
     ).fit(X, Y1)
-    best = search.best_params_["width"], search.best_params_["scaling"], 14
-    assert fits.pop() == best
-    assert sorted(fits) == 2 * [(5, 1, 7)] + 2 * [(20, 1, 7)]
+    chosen = {m.width: m for m in (*search.members_, search.best_estimator_)}
+    assert sorted(w for w, _, n in fits if n == 14) == sorted(chosen)
+    on_folds = sorted(fit for fit in fits if fit[2] == 7)
+    assert on_folds == 2 * [(5, 1, 7)] + 2 * [(20, 1, 7)]
     expected = [(w, s, 7) for w in (5, 20) for s in (3, 10) for _ in range(2)]
-    assert sorted(solved) == expected
+    assert sorted(entry for entry in solved if entry[2] == 7) == expected
 
 
 def test_infinite_width_is_the_gaussian_process_for_every_approximation():

@@ -224,21 +224,25 @@ def test_parallel_jobs_give_the_same():
     assert_array_equal(one.predict(X), two.predict(X))
 
 
-def test_predictions_are_those_of_the_best_estimator(grid):
-    best = grid.best_estimator_
-    assert_array_equal(grid.predict(X), best.predict(X))
+def test_another_score_leaves_all_to_the_best_estimator():
+    fitted = search(scoring="r2").fit(X, Y1)
+    best = fitted.best_estimator_
+    assert_array_equal(fitted.predict(X), best.predict(X))
     for option in ("return_std", "return_cov"):
         pairs = zip(
-            grid.predict(X, **{option: True}),
+            fitted.predict(X, **{option: True}),
             best.predict(X, **{option: True}),
             strict=True,
         )
         for actual, expected in pairs:
             assert_array_equal(actual, expected)
-    assert_array_equal(grid.sample_y(X, 2), best.sample_y(X, 2))
-    assert_array_equal(grid.transform(X), best.transform(X))
-    assert_array_equal(grid.feature_importances_, best.feature_importances_)
-    assert grid.score(X, Y1) == best.score(X, Y1)
+    assert_array_equal(fitted.sample_y(X, 2), best.sample_y(X, 2))
+    assert_array_equal(fitted.feature_importances_, best.feature_importances_)
+    assert fitted.score(X, Y1) == best.score(X, Y1)
+
+
+def test_metric_is_that_of_the_best_estimator(grid):
+    assert_array_equal(grid.transform(X), grid.best_estimator_.transform(X))
 
 
 def test_refit_sees_all_rows():

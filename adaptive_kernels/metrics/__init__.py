@@ -2,12 +2,13 @@
 
 from ._collapse import NeuralCollapse, nc1_score, neural_collapse
 from ._kernels import effective_dimension, kernel_target_alignment
-from ._predictions import discrepancy, predictive_log_density
+from ._predictions import discrepancy, interval_coverage, predictive_log_density
 
 __all__ = [
     "NeuralCollapse",
     "discrepancy",
     "effective_dimension",
+    "interval_coverage",
     "kernel_target_alignment",
     "nc1_score",
     "neural_collapse",

@@ -1,0 +1,442 @@
+"""Stacked predictive densities against an independent optimiser, loops and draws."""
+
+import pickle
+
+import array_api_strict
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
+from scipy.special import logsumexp, softmax
+from scipy.stats import norm
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.model_selection import KFold
+
+from adaptive_kernels import AdaptiveKernelRegressor, AdaptiveKernelRegressorCV
+from adaptive_kernels._stacking import (
+    SLACK,
+    TOLERANCE,
+    best_mixture,
+    predict_mixture,
+    sample_mixture,
+    sparse_mixture,
+)
+from adaptive_kernels.kernels import NNGP
+from adaptive_kernels.metrics import interval_coverage
+
+ERF, RELU = NNGP("erf"), NNGP("relu")
+RNG = np.random.default_rng(3)
+X = RNG.uniform(-2, 2, (60, 2))
+X_NEW = RNG.uniform(-2, 2, (7, 2))
+Y2 = np.stack([np.abs(X[:, 0]) + np.sin(3 * X[:, 1]), np.sin(X[:, 0])], axis=1)
+# The first output has heavy tails, so that one noise variance is wrong.
+Y2 += (
+    RNG.standard_normal((60, 2)) * np.stack([0.05 + (X[:, 1] > 1), 0.1 + 0 * X[:, 1]]).T
+)
+Y1 = Y2[:, 0]
+WEIGHTS = RNG.uniform(0.2, 3, 60)
+FOLDS = KFold(3)
+
+
+def densities(n=200, seed=0, spread=(0.5, 1.0, 3.0), shift=(0.0, 0.3, -1.0)):
+    """Log densities of draws from a mixture of normals under three candidates."""
+    rng = np.random.default_rng(seed)
+    y = np.where(rng.random(n) < 0.7, 0.5, 3.0) * rng.standard_normal(n)
+    return norm.logpdf(y[:, None], shift, spread)
+
+
+def log_likelihood(table, weights, counts=1.0):
+    return np.sum(counts * logsumexp(table, b=weights, axis=1))
+
+
+def maximum(table, counts=1.0):
+    """By BFGS over the logits of the weights: knows nothing of EM."""
+
+    def loss(logits):
+        return -log_likelihood(table, softmax(logits), counts)
+
+    return -minimize(loss, np.zeros(table.shape[1]), tol=1e-9).fun
+
+
+def everything(table):
+    return np.arange(table.shape[1])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_weights_maximise_the_likelihood(seed, weighted):
+    table = densities(seed=seed)
+    counts = (
+        np.random.default_rng(seed).uniform(0, 3, 200) if weighted else np.ones(200)
+    )
+    mixture = best_mixture(table, everything(table), counts)
+    reached = log_likelihood(table[:, mixture.indices], mixture.weights, counts)
+    # EM stops where its own bound on the distance to the maximum is TOLERANCE.
+    best = maximum(table, counts)
+    assert best - TOLERANCE <= reached <= best + 1e-6
+    assert_allclose(mixture.log_likelihood, reached, rtol=1e-12)
+    assert_allclose(mixture.weights.sum(), 1, rtol=1e-14)
+    assert np.all(mixture.weights >= 0) and np.all(np.diff(mixture.weights) <= 0)
+
+
+def test_two_weights_against_a_grid():
+    table = densities()[:, [0, 2]]
+    shares = np.linspace(0.001, 0.999, 999)
+    values = [log_likelihood(table, [p, 1 - p]) for p in shares]
+    mixture = best_mixture(table, everything(table), np.ones(200))
+    weight = mixture.weights[list(mixture.indices).index(0)]
+    # Within the weights whose likelihood is TOLERANCE below the maximum.
+    close = shares[np.array(values) > max(values) - TOLERANCE]
+    assert close.min() - 1e-3 <= weight <= close.max() + 1e-3
+
+
+def test_the_weights_of_a_mixture_are_recovered():
+    table = densities(n=20_000, spread=(0.5, 3.0), shift=(0.0, 0.0))
+    mixture = best_mixture(table, everything(table), np.ones(20_000))
+    first, second = np.exp(table).T
+    mixed = 0.7 * first + 0.3 * second
+    error = np.sum(((first - second) / mixed) ** 2) ** -0.5
+    # Four standard errors by the Fisher information, and what TOLERANCE allows.
+    assert_allclose(mixture.weights[0], 0.7, atol=(4 + (2 * TOLERANCE) ** 0.5) * error)
+
+
+def test_far_tails_do_not_underflow():
+    table = densities() - 2000.0
+    table[:, 1] -= 3000.0
+    mixture = best_mixture(table, everything(table), np.ones(200))
+    assert np.all(np.isfinite(mixture.weights)) and np.isfinite(mixture.log_likelihood)
+    assert mixture.indices[-1] == 1
+
+
+def test_repeated_observations_are_counts():
+    table = densities()
+    counts = np.random.default_rng(0).integers(0, 4, 200)
+    counted = best_mixture(table, everything(table), counts.astype(float))
+    n = int(counts.sum())
+    repeated = best_mixture(
+        np.repeat(table, counts, axis=0), everything(table), np.ones(n)
+    )
+    assert_allclose(counted.weights, repeated.weights, rtol=1e-10)
+
+
+def test_identical_members_share():
+    table = densities()[:, [0, 2, 2, 1]]
+    mixture = best_mixture(table, everything(table), np.ones(200))
+    weights = dict(zip(mixture.indices, mixture.weights, strict=True))
+    assert_allclose(weights[1], weights[2], rtol=1e-12)
+    apart = best_mixture(table, np.array([0, 1, 3]), np.ones(200))
+    assert_allclose(mixture.log_likelihood, apart.log_likelihood, atol=TOLERANCE)
+
+
+def test_sparse_mixture_keeps_one_of_identical_members():
+    table = densities()[:, [0, 2, 2, 0, 1]]
+    kept = sparse_mixture(table, table.sum(axis=0).argmax(), np.ones(200)).indices
+    assert len(kept) == 2 and len(set(kept) & {1, 2}) == len(set(kept) & {0, 3}) == 1
+
+
+def random_table(seed):
+    rng = np.random.default_rng(seed)
+    y = rng.standard_t(2, 150)
+    return norm.logpdf(y[:, None], rng.normal(0, 0.5, 8), np.exp(rng.normal(0, 0.7, 8)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sparse_mixture_is_nearly_the_best(seed):
+    table = random_table(seed)
+    best, ones = int(table.sum(axis=0).argmax()), np.ones(150)
+    mixture = sparse_mixture(table, best, ones)
+    weights = mixture.weights
+    reached = log_likelihood(table[:, mixture.indices], weights)
+    top = maximum(table)
+    assert top - SLACK - TOLERANCE <= reached <= top + 1e-6
+    assert reached >= table[:, best].sum()
+    assert_allclose(weights.sum(), 1, rtol=1e-14)
+    if len(weights) > 1:
+        # Neither the best alone, nor the mixture without its lightest, comes as close.
+        assert table[:, best].sum() < top - SLACK + TOLERANCE
+        assert maximum(table[:, mixture.indices[:-1]]) < top - SLACK + TOLERANCE
+
+
+def test_some_mixtures_are_sparse_and_some_are_not():
+    sizes = {
+        len(sparse_mixture(random_table(s), 0, np.ones(150)).weights) for s in range(6)
+    }
+    assert max(sizes) > 1 and max(sizes) < 8
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_order_of_candidates_and_of_rows_does_not_matter(seed):
+    table = random_table(seed)
+    best = int(table.sum(axis=0).argmax())
+    order = np.random.default_rng(seed).permutation(8)
+    rows = np.random.default_rng(seed).permutation(150)
+    given = sparse_mixture(table, best, np.ones(150))
+    place = int(np.flatnonzero(order == best)[0])
+    other = sparse_mixture(table[rows][:, order], place, np.ones(150))
+    assert_array_equal(given.indices, order[other.indices])
+    assert_allclose(given.weights, other.weights, rtol=1e-8)
+
+
+def test_a_candidate_with_undefined_density_is_left_out():
+    table = np.insert(densities(), 1, np.nan, axis=1)
+    mixture = sparse_mixture(table, 0, np.ones(200))
+    assert 1 not in mixture.indices and np.all(np.isfinite(mixture.weights))
+    alone = sparse_mixture(table, 1, np.ones(200))
+    assert_array_equal(alone.indices, [1])
+    assert_array_equal(alone.weights, [1.0])
+
+
+def test_the_best_stands_alone_unless_a_mixture_gains_enough():
+    one = densities()[:, [0]]
+    for gain, members in ((0.5 * SLACK, 1), (4 * SLACK, 2)):
+        # Better by `gain` on half the rows each: the mixture gains more than either.
+        step = np.where(np.arange(200) % 2, 1.0, -1.0)[:, None]
+        step = step * (2 * gain / 200) ** 0.5
+        table = np.hstack([one + step, one - step])
+        assert_allclose(maximum(table) - table[:, 0].sum(), gain, rtol=0.3)
+        mixture = sparse_mixture(table, 0, np.ones(200))
+        assert len(mixture.weights) == members
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one output", "two outputs"])
+def members(request):
+    y = Y1 if request.param == 1 else Y2
+    return [
+        AdaptiveKernelRegressor(kernel, width=width).fit(X, y)
+        for kernel, width in ((ERF, 1), (RELU, 10), (ERF, 1000))
+    ]
+
+
+SHARES = [0.5, 0.3, 0.2]
+
+
+def test_moments_equal_those_of_draws(members):
+    mean, covariance = predict_mixture(members, SHARES, X_NEW, return_cov=True)
+    n = 40_000
+    draws = sample_mixture(members, SHARES, X_NEW, n, 0)
+    assert draws.shape == (*mean.shape, n)
+    std = np.sqrt(np.einsum("ii...->i...", covariance))
+    error = std / n**0.5
+    assert np.all(np.abs(draws.mean(axis=-1) - mean) < 5 * error)
+    centred = draws - mean[..., None]
+    products = np.einsum("i...n,j...n->ij...n", centred, centred)
+    error = products.std(axis=-1) / n**0.5
+    assert np.all(np.abs(products.mean(axis=-1) - covariance) < 5 * error)
+    _, direct = predict_mixture(members, SHARES, X_NEW, return_std=True)
+    assert_allclose(direct, std, rtol=1e-9)
+
+
+def test_mean_is_the_same_however_it_is_asked_for(members):
+    mean = predict_mixture(members, SHARES, X_NEW)
+    expected = np.tensordot(SHARES, [m.predict(X_NEW) for m in members], 1)
+    assert_allclose(mean, expected, rtol=1e-12)
+    for option in ({"return_std": True}, {"return_cov": True}):
+        assert_allclose(predict_mixture(members, SHARES, X_NEW, **option)[0], mean)
+
+
+def test_equal_members_are_one(members):
+    one = members[0]
+    for option in ({"return_std": True}, {"return_cov": True}):
+        actual = predict_mixture([one] * 3, SHARES, X_NEW, **option)
+        for a, b in zip(actual, one.predict(X_NEW, **option), strict=True):
+            assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_every_draw_is_one_members():
+    """Members that are far apart tell which draw is whose, in an order of chance."""
+    near = AdaptiveKernelRegressor(ERF, width=30).fit(X, Y1)
+    far = AdaptiveKernelRegressor(ERF, width=30).fit(X, Y1 + 1000)
+    draws = sample_mixture([near, far], [0.8, 0.2], X_NEW, 2000, 1)
+    is_far = draws > 500
+    assert np.all(is_far.all(axis=0) | ~is_far.any(axis=0))
+    share = is_far[0].mean()
+    assert abs(share - 0.2) < 4 * (0.2 * 0.8 / 2000) ** 0.5
+    # Were they sorted by member, the halves would differ.
+    assert abs(is_far[0, :1000].mean() - 0.2) < 5 * (0.2 * 0.8 / 1000) ** 0.5
+
+
+def search(**parameters):
+    small = {"kernels": [ERF, RELU], "widths": (0.1, 10, np.inf), "cv": FOLDS}
+    small["covariance_types"] = ("diag",)
+    return AdaptiveKernelRegressorCV(**(small | parameters))
+
+
+@pytest.fixture(scope="module")
+def stacked():
+    fitted = search().fit(X, Y1)
+    assert len(fitted.members_) > 1
+    return fitted
+
+
+def out_of_fold(model, y, weights=None):
+    parts = []
+    for train, test in FOLDS.split(X):
+        w = None if weights is None else weights[train]
+        mean, std = clone(model).fit(X[train], y[train], w).predict(X[test], True)
+        density = norm.logpdf(y[test], mean, std)
+        parts.append(density.sum(axis=1) if density.ndim > 1 else density)
+    return np.concatenate(parts)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["equal", "weighted"])
+@pytest.mark.parametrize("y", [Y1, Y2], ids=["one output", "two outputs"])
+def test_stack_is_nearly_the_best_of_independent_fits(y, weights):
+    """Densities from a loop over folds, weights from another optimiser."""
+    # At infinite width fits do not depend on where they start.
+    kernels = [ERF, RELU, NNGP("rbf"), NNGP("identity")]
+    fitted = search(kernels=kernels, widths=(np.inf,)).fit(X, y, weights)
+    models = [
+        AdaptiveKernelRegressor(**params) for params in fitted.cv_results_["params"]
+    ]
+    table = np.stack([out_of_fold(m, y, weights) for m in models], axis=1)
+    counts = np.ones(60) if weights is None else weights
+    sums = [counts[test].sum() for _, test in FOLDS.split(X)]
+    counts = counts * np.mean(sums) / np.repeat(sums, 20)
+    kernels = [model.kernel for model in models]
+    kept = [kernels.index(member.kernel) for member in fitted.members_]
+    reached = log_likelihood(table[:, kept], fitted.weights_, counts)
+    top = maximum(table, counts)
+    assert top - SLACK - TOLERANCE < reached < top + 1e-6
+    assert reached >= fitted.best_score_ * counts.sum() - 1e-6
+    assert_allclose(sum(fitted.weights_), 1, rtol=1e-14)
+    if len(kept) > 1:
+        assert maximum(table[:, kept[:-1]], counts) < top - SLACK + TOLERANCE
+
+
+def test_predictions_are_those_of_the_mixture(stacked):
+    means, stds = zip(
+        *(m.predict(X_NEW, return_std=True) for m in stacked.members_), strict=True
+    )
+    mean = np.average(means, axis=0, weights=stacked.weights_)
+    second = np.average(
+        np.square(stds) + np.square(means), axis=0, weights=stacked.weights_
+    )
+    assert_allclose(stacked.predict(X_NEW), mean, rtol=1e-12)
+    actual = stacked.predict(X_NEW, return_std=True)
+    assert_allclose(actual, (mean, np.sqrt(second - mean**2)), rtol=1e-9)
+    expected = np.average(
+        [m.feature_importances_ for m in stacked.members_],
+        axis=0,
+        weights=stacked.weights_,
+    )
+    assert_allclose(stacked.feature_importances_, expected, rtol=1e-12)
+    with pytest.raises(RuntimeError, match="not for both"):
+        stacked.predict(X_NEW, return_std=True, return_cov=True)
+
+
+def test_members_see_all_rows(stacked):
+    for member in (*stacked.members_, stacked.best_estimator_):
+        assert len(member.X_train_) == 60
+    names = ("kernel", "covariance_type", "width", "scaling")
+    best = {name: getattr(stacked.best_estimator_, name) for name in names}
+    assert best == stacked.best_params_
+    alone = [m for m in stacked.members_ if {n: getattr(m, n) for n in names} == best]
+    assert all(member is stacked.best_estimator_ for member in alone)
+
+
+def test_stacking_is_deterministic_also_in_parallel(stacked):
+    again = search(n_jobs=2).fit(X, Y1)
+    assert_array_equal(again.weights_, stacked.weights_)
+    assert_array_equal(again.predict(X_NEW, True), stacked.predict(X_NEW, True))
+    assert_array_equal(again.sample_y(X_NEW, 5), stacked.sample_y(X_NEW, 5))
+
+
+def test_order_of_kernels_and_widths_does_not_matter(stacked):
+    other = search(kernels=[RELU, ERF], widths=(np.inf, 10, 0.1)).fit(X, Y1)
+    assert_allclose(other.weights_, stacked.weights_, rtol=1e-6)
+    assert_allclose(other.predict(X_NEW, True), stacked.predict(X_NEW, True), rtol=1e-6)
+
+
+def test_pickle(stacked):
+    loaded = pickle.loads(pickle.dumps(stacked))
+    assert_array_equal(loaded.predict(X_NEW, True), stacked.predict(X_NEW, True))
+    assert_array_equal(loaded.weights_, stacked.weights_)
+
+
+def test_another_score_picks_one():
+    fitted = search(scoring="r2").fit(X, Y1)
+    assert fitted.members_ == [fitted.best_estimator_]
+    assert_array_equal(fitted.weights_, [1.0])
+    assert_array_equal(fitted.predict(X_NEW), fitted.best_estimator_.predict(X_NEW))
+
+
+def test_a_single_candidate_is_a_mixture_of_one():
+    fitted = search(kernels=[ERF], widths=(3,)).fit(X, Y1)
+    best = fitted.best_estimator_
+    assert fitted.members_ == [best]
+    for option in ({"return_std": True}, {"return_cov": True}):
+        pairs = zip(
+            fitted.predict(X_NEW, **option), best.predict(X_NEW, **option), strict=True
+        )
+        for actual, expected in pairs:
+            assert_array_equal(actual, expected)
+    assert_array_equal(fitted.sample_y(X_NEW, 3), best.sample_y(X_NEW, 3))
+
+
+def test_members_of_one_width_share_a_fit(monkeypatch):
+    fitted_to = []
+    fit = AdaptiveKernelRegressor._fit_from
+
+    def counted(self, rows, *args, **kwargs):
+        fitted_to.append((self.kernel.activation, self.width, len(rows)))
+        return fit(self, rows, *args, **kwargs)
+
+    monkeypatch.setattr(AdaptiveKernelRegressor, "_fit_from", counted)
+    fitted = search(kernels=[ERF], widths=(3, 30), scalings=(1, 3, 10)).fit(X, Y1)
+    refits = [entry for entry in fitted_to if entry[2] == 60]
+    chosen = [*fitted.members_, fitted.best_estimator_]
+    assert sorted(refits) == sorted({("erf", m.width, 60) for m in chosen})
+    for member in fitted.members_:
+        alone = AdaptiveKernelRegressor(
+            ERF, width=member.width, scaling=member.scaling, tol=1e-3
+        ).fit(X, Y1)
+        assert_allclose(
+            member.predict(X_NEW), alone.predict(X_NEW), atol=0.05 * Y1.std()
+        )
+
+
+@pytest.mark.slow
+def test_arrays_of_another_library():
+    strict = [array_api_strict.asarray(a) for a in (X, Y1, X_NEW)]
+    small = {"kernels": [ERF, RELU, NNGP("rbf")], "widths": (np.inf,)}
+    with config_context(array_api_dispatch=True):
+        fitted = search(**small).fit(*strict[:2])
+        mean, std = fitted.predict(strict[2], return_std=True)
+        _, covariance = fitted.predict(strict[2], return_cov=True)
+        importances = fitted.feature_importances_
+    assert len(fitted.members_) > 1
+    for values in (mean, std, covariance, importances):
+        assert hasattr(values, "__array_namespace__") and not isinstance(
+            values, np.ndarray
+        )
+    expected = search(**small).fit(X, Y1).predict(X_NEW, return_std=True)
+    assert_allclose([np.asarray(mean), np.asarray(std)], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
+def test_interval_coverage_of_normal_draws(level):
+    rng = np.random.default_rng(0)
+    mean, std = rng.standard_normal(4000), np.exp(rng.standard_normal(4000))
+    y = mean + std * rng.standard_normal(4000)
+    error = (level * (1 - level) / 4000) ** 0.5
+    assert abs(interval_coverage(y, mean, std, level=level) - level) < 4 * error
+
+
+def test_interval_coverage_counts_outputs_and_ends():
+    mean, std = np.zeros((2, 2)), np.ones((2, 2))
+    y = norm.ppf(0.95) + np.array([[0.0, 1e-9], [-1e-9, 5.0]])
+    assert interval_coverage(y, mean, std) in (0.5, 0.25)
+    assert interval_coverage(-y, mean, std) == interval_coverage(y, mean, std)
+    assert interval_coverage([[1.0, 5.0]], [[0.0, 0.0]], [[1.0, 9.0]], level=0.7) == 1.0
+
+
+@pytest.mark.parametrize("level", [0, 1, -0.1, 90, np.nan])
+def test_interval_coverage_needs_a_probability(level):
+    with pytest.raises(ValueError, match="level must be between 0 and 1"):
+        interval_coverage([0.0], [0.0], [1.0], level=level)
+
+
+def test_interval_coverage_needs_positive_std():
+    with pytest.raises(ValueError, match="std must be positive"):
+        interval_coverage([0.0, 1.0], [0.0, 0.0], [1.0, 0.0])
