@@ -246,7 +246,7 @@ class Race:
                 self.data,
                 width,
                 scalings,
-                self._best_path(pair, width, scalings).points.get(width),
+                _nearest(width, self._best_path(pair, width, scalings).points),
             )
             for (pair, width), scalings in groups.items()
         )

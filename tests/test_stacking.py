@@ -14,9 +14,11 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold
 
 from adaptive_kernels import AdaptiveKernelRegressor, AdaptiveKernelRegressorCV
+from adaptive_kernels._race import Path, Race
 from adaptive_kernels._stacking import (
     SLACK,
     TOLERANCE,
+    Mixture,
     best_mixture,
     predict_mixture,
     sample_mixture,
@@ -199,6 +201,15 @@ def test_the_best_stands_alone_unless_a_mixture_gains_enough():
         assert len(mixture.weights) == members
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_candidate_stands_for_others_that_are_as_good(seed):
+    rng = np.random.default_rng(seed)
+    table = norm.logpdf(rng.standard_normal(30)[:, None], rng.normal(0, 0.05, 6))
+    best = int(table.sum(axis=0).argmax())
+    assert maximum(table) - table[:, best].sum() < SLACK - TOLERANCE
+    assert_array_equal(sparse_mixture(table, best, np.ones(30)).indices, [best])
+
+
 @pytest.fixture(scope="module", params=[1, 2], ids=["one output", "two outputs"])
 def members(request):
     y = Y1 if request.param == 1 else Y2
@@ -269,14 +280,16 @@ def stacked():
     return fitted
 
 
+def fold_densities(model, y, weights, train, test):
+    w = None if weights is None else weights[train]
+    mean, std = clone(model).fit(X[train], y[train], w).predict(X[test], True)
+    density = norm.logpdf(y[test], mean, std)
+    return density.sum(axis=1) if density.ndim > 1 else density
+
+
 def out_of_fold(model, y, weights=None):
-    parts = []
-    for train, test in FOLDS.split(X):
-        w = None if weights is None else weights[train]
-        mean, std = clone(model).fit(X[train], y[train], w).predict(X[test], True)
-        density = norm.logpdf(y[test], mean, std)
-        parts.append(density.sum(axis=1) if density.ndim > 1 else density)
-    return np.concatenate(parts)
+    folds = FOLDS.split(X)
+    return np.concatenate([fold_densities(model, y, weights, *fold) for fold in folds])
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["equal", "weighted"])
@@ -302,6 +315,49 @@ def test_stack_is_nearly_the_best_of_independent_fits(y, weights):
     assert_allclose(sum(fitted.weights_), 1, rtol=1e-14)
     if len(kept) > 1:
         assert maximum(table[:, kept[:-1]], counts) < top - SLACK + TOLERANCE
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS**2], ids=["equal", "weighted"])
+def test_every_fold_counts_the_same(weights):
+    """As in `mean_test_score`: a fold of five rows as much as one of forty."""
+    rng = np.random.default_rng(0)
+    folds = [(np.arange(20, 60), np.arange(5)), (np.arange(20), np.arange(20, 60))]
+    pairs = [(0, "diag"), (1, "diag")]
+    tables = [rng.normal([1.0, 0.0], 1, (5, 2)), rng.normal([0.0, 1.0], 1, (40, 2))]
+    race = Race(dict.fromkeys(pairs), (X, Y1, weights), folds, None, None)
+    race.paths = {
+        pair: [Path(densities={(1, 1.0): table[:, k]}) for table in tables]
+        for k, pair in enumerate(pairs)
+    }
+    mixture = race.mixture([(pair, (1, 1.0)) for pair in pairs], 0)
+    assert len(mixture.weights) == 2
+    counts = [None if weights is None else weights[test] for _, test in folds]
+
+    def score(share):
+        mixed = [logsumexp(table, b=[share, 1 - share], axis=1) for table in tables]
+        means = [np.average(m, weights=c) for m, c in zip(mixed, counts, strict=True)]
+        return np.mean(means)
+
+    shares = np.linspace(1e-3, 1 - 1e-3, 999)
+    scores = np.array([score(share) for share in shares])
+    total = 45 if weights is None else sum(map(sum, counts))
+    close = shares[scores > scores.max() - TOLERANCE / total]
+    weight = mixture.weights[list(mixture.indices).index(0)]
+    assert close.min() - 1e-3 <= weight <= close.max() + 1e-3
+
+
+def test_the_best_need_not_be_a_member(monkeypatch):
+    def others(self, keys, best):
+        kept = [k for k in range(len(keys)) if k != best]
+        return Mixture(np.array(kept), np.full(len(kept), 1 / len(kept)), 0.0)
+
+    monkeypatch.setattr(Race, "mixture", others)
+    fitted = search(kernels=[ERF], widths=(1, 10, 30)).fit(X, Y1)
+    widths = [member.width for member in fitted.members_]
+    best = fitted.best_params_["width"]
+    assert sorted([*widths, best]) == [1, 10, 30]
+    assert fitted.best_estimator_.width == best
+    assert fitted.weights_ == [0.5, 0.5]
 
 
 def test_predictions_are_those_of_the_mixture(stacked):
@@ -396,7 +452,6 @@ def test_members_of_one_width_share_a_fit(monkeypatch):
         )
 
 
-@pytest.mark.slow
 def test_arrays_of_another_library():
     strict = [array_api_strict.asarray(a) for a in (X, Y1, X_NEW)]
     small = {"kernels": [ERF, RELU, NNGP("rbf")], "widths": (np.inf,)}
