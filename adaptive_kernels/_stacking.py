@@ -27,7 +27,7 @@ class Mixture:
     log_likelihood: float
 
 
-def best_mixture(log_densities, indices, counts):
+def best_mixture(log_densities, indices, counts, start=None):
     """The mixture of the given columns of largest log likelihood, by EM.
 
     The log likelihood is concave in the weights, so n (max_k g_k - 1), with g the
@@ -36,12 +36,14 @@ def best_mixture(log_densities, indices, counts):
     log_densities : ndarray (n, m), of every observation under every candidate
     indices : ndarray (k,), candidates to mix
     counts : ndarray (n,), how often each observation counts
+    start : ndarray (k,), positive; equal weights by default
     """
     table = log_densities[:, indices]
     top = table.max(axis=1)
     densities = np.exp(table - top[:, None])
     total = counts.sum()
-    weights = np.full(len(indices), 1 / len(indices))
+    start = np.ones(len(indices)) if start is None else start
+    weights = start / start.sum()
     for _ in range(MAX_ITER):
         mixed = densities @ weights
         factors = (counts / mixed) @ densities / total
@@ -70,7 +72,8 @@ def sparse_mixture(log_densities, best, counts):
     if alone.log_likelihood >= enough:
         return alone
     while len(mixture.indices) > 1:
-        fewer = best_mixture(log_densities, np.sort(mixture.indices[:-1]), counts)
+        heavier = mixture.indices[:-1], counts, mixture.weights[:-1]
+        fewer = best_mixture(log_densities, *heavier)
         if fewer.log_likelihood < enough:
             break
         mixture = fewer
