@@ -1,5 +1,7 @@
 """Kernels that adapt to data, built on the theory of wide neural networks."""
 
+from ._classification import AdaptiveKernelClassifier, NNGPClassifier
+from ._classification_search import AdaptiveKernelClassifierCV
 from ._features import OneStepSpikeFeatures
 from ._learning_curve import learning_curve_theory
 from ._modified_spectrum import ModifiedSpectrumRegressor
@@ -12,9 +14,12 @@ from ._spike_spectrum import spike_spectrum
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AdaptiveKernelClassifier",
+    "AdaptiveKernelClassifierCV",
     "AdaptiveKernelRegressor",
     "AdaptiveKernelRegressorCV",
     "ModifiedSpectrumRegressor",
+    "NNGPClassifier",
     "NNGPRegressor",
     "NTKClassifier",
     "NTKRegressor",

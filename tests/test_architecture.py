@@ -25,6 +25,7 @@ FLOORS = (
         "_learning_curve",
         "_search",
         "_classification",
+        "_classification_search",
         "_features",
         "_ntk",
         "_spike_spectrum",

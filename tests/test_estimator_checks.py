@@ -4,8 +4,11 @@ from sklearn.utils._array_api import _check_array_api_dispatch
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from adaptive_kernels import (
+    AdaptiveKernelClassifier,
+    AdaptiveKernelClassifierCV,
     AdaptiveKernelRegressor,
     AdaptiveKernelRegressorCV,
+    NNGPClassifier,
     NNGPRegressor,
     NTKClassifier,
     NTKRegressor,
@@ -21,6 +24,12 @@ ESTIMATORS = [
     ),
     AdaptiveKernelRegressorCV(
         kernels=[NNGP("erf")], widths=(1,), covariance_types=("diag",), cv=2
+    ),
+    NNGPClassifier(),
+    AdaptiveKernelClassifier(),
+    AdaptiveKernelClassifier(class_weight="balanced", width=100),
+    AdaptiveKernelClassifierCV(
+        kernels=[NNGP("erf")], widths=(10,), covariance_types=("diag",), cv=2
     ),
     NTKRegressor(),
     NTKRegressor(time=float("inf"), alpha=0.1),

@@ -1,0 +1,417 @@
+"""The classifiers against closed forms, brute force and data of known probabilities."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
+from scipy.special import expit, log_softmax, softmax
+from sklearn import config_context
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+from adaptive_kernels import (
+    AdaptiveKernelClassifier,
+    AdaptiveKernelClassifierCV,
+    NNGPClassifier,
+    _linalg,
+)
+from adaptive_kernels.kernels import NNGP, NTK
+from adaptive_kernels.theory.calibration import (
+    NOISES,
+    Calibration,
+    fit_calibration,
+    fit_class_posterior,
+)
+from adaptive_kernels.theory.posterior import GaussianPosterior
+from adaptive_kernels.theory.variational import Data, Hyperparameters
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((60, 3))
+X_NEW = RNG.standard_normal((9, 3))
+CODES = np.argmax(X + 0.5 * RNG.standard_normal((60, 3)), axis=1)
+BINARY = (X[:, 0] * X[:, 1] + 0.3 * RNG.standard_normal(60) > 0).astype(int)
+COUNTS = RNG.integers(1, 4, 60)
+ROWS = np.repeat(np.arange(60), COUNTS)
+COLOURS = np.array(["red", "green", "blue"])
+INFINITY = float("inf")
+MODELS = {
+    "nngp": NNGPClassifier,
+    "adaptive": AdaptiveKernelClassifier,
+    "search": lambda **k: AdaptiveKernelClassifierCV(
+        [NNGP("erf")], widths=(10,), covariance_types=("diag",), cv=2, **k
+    ),
+}
+every = pytest.mark.parametrize("name", MODELS)
+single = pytest.mark.parametrize("name", ["nngp", "adaptive"])
+
+
+def fixed(**parameters):
+    """A classifier that tunes no kernel."""
+    return NNGPClassifier(NNGP("erf"), optimizer=None, **parameters)
+
+
+def linear_truth(n, n_classes, seed):
+    """Inputs and labels drawn from known probabilities, which come along."""
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((n, 4))
+    slopes = 2 * np.eye(4)[:, :n_classes]
+    p = softmax(rows @ slopes, axis=1)
+    return rows, (p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1), p
+
+
+def bayes_loss(p):
+    return -np.mean(np.sum(p * np.log(p), axis=1))
+
+
+@pytest.mark.parametrize("weights", [None, COUNTS / 2], ids=["equal", "weighted"])
+@pytest.mark.parametrize("kernel", [NNGP("erf"), NTK("relu", depth=2)], ids=str)
+def test_leave_one_out_loss_by_brute_force(kernel, weights):
+    labels = np.eye(3)[CODES]
+    point = Hyperparameters(kernel.network(), 0.3)
+    fitted = fit_class_posterior(X, labels, weights, point)
+    shares = np.ones(60) if weights is None else weights
+    centre = shares @ labels / shares.sum()
+    losses = []
+    for noise in (0.3, *(np.mean(kernel.diag(X)) * share for share in NOISES)):
+        means, stds = np.empty((60, 3)), np.empty(60)
+        for i in range(60):
+            rest = np.arange(60) != i
+            own = None if weights is None else weights[rest]
+            data = Data(X[rest], (labels - centre)[rest], own)
+            posterior, _ = GaussianPosterior.fit(data, replace(point, alpha=noise))
+            mean, variance = posterior.variance(X[i : i + 1])
+            means[i], stds[i] = mean[0], np.sqrt(variance[0, 0] + noise)
+        losses.append(fit_calibration(means, stds, labels, shares)[1])
+    assert_allclose(fitted.loss, min(losses), rtol=1e-6)
+
+
+def test_calibration_maximises_its_posterior():
+    rng = np.random.default_rng(1)
+    mean, std = rng.standard_normal((80, 3)) / 3, rng.uniform(0.3, 0.6, 80)
+    weights = rng.uniform(0.5, 2, 80)
+    labels = np.eye(3)[
+        (softmax(9 * mean, axis=1).cumsum(1) < rng.random((80, 1))).sum(1)
+    ]
+    center = np.log(weights @ labels / weights.sum())
+    typical = np.log(4 * np.average(std, weights=weights))
+
+    def loss(vector):
+        logits = np.exp(vector[0]) * mean / std[:, None] + vector[1:]
+        return -np.sum(weights[:, None] * labels * log_softmax(logits, axis=1))
+
+    def objective(vector):
+        prior = (vector[0] - typical) ** 2 / 8 + np.sum((vector[1:] - center) ** 2) / 2
+        return loss(vector) + prior
+
+    options = {"maxiter": 8000, "maxfev": 8000, "xatol": 1e-7, "fatol": 1e-9}
+    best = minimize(
+        objective, np.r_[typical, center], method="Nelder-Mead", options=options
+    )
+    calibration, value = fit_calibration(mean, std, labels, weights)
+    found = np.r_[np.log(calibration.slope), calibration.offsets]
+    assert objective(found) <= best.fun + 1e-4
+    assert_allclose(value, loss(found) / weights.sum(), rtol=1e-10)
+
+
+def test_logits_follow_their_formula():
+    calibration = Calibration(3.0, np.array([1.0, -1.0]))
+    logits = calibration.logits(np.array([[0.5, -0.5], [0.2, -0.2]]), np.array([1, 2]))
+    assert_allclose(logits, [[2.5, -2.5], [1.3, -1.3]])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("make", [NNGPClassifier, AdaptiveKernelClassifier])
+def test_probabilities_are_calibrated(make, n_classes):
+    rows, codes, _ = linear_truth(400, n_classes, 0)
+    new, observed, truth = linear_truth(6000, n_classes, 1)
+    p = make().fit(rows, codes).predict_proba(new)
+    # A model of k parameters loses about k / 2n nats; ten a class is generous.
+    excess = np.mean(np.sum(truth * (np.log(truth) - np.log(p)), axis=1))
+    assert 0 < excess < 10 * (n_classes - 1) / 800
+    for c in range(n_classes):
+        hit = observed == c
+        edges = np.quantile(p[:, c], np.linspace(0, 1, 9)[1:-1])
+        group = np.digitize(p[:, c], edges)
+        for g in range(8):
+            here = group == g
+            q = np.mean(p[here, c])
+            error = np.sqrt(q * (1 - q) * (1 / here.sum() + 10 / 400))
+            assert abs(np.mean(hit[here]) - q) < 3 * error
+
+
+@single
+def test_pure_noise_is_seen_as_such(name):
+    rng = np.random.default_rng(3)
+    y = rng.random(200) < 0.3
+    p = MODELS[name]().fit(rng.standard_normal((200, 3)), y)
+    p = p.predict_proba(rng.standard_normal((500, 3)))[:, 1]
+    # Two standard errors of the frequency; the spread of p is what was made of noise.
+    assert abs(p.mean() - 0.3) < 2 * np.sqrt(0.21 / 200)
+    assert p.std() < 0.1
+
+
+def test_rare_classes_keep_their_frequency():
+    rng = np.random.default_rng(4)
+    rows = rng.standard_normal((3400, 3))
+    odds = 1.5 * rows[:, 0] - 3.8
+    y = rng.random(3400) < expit(odds)
+    assert 0.03 < y.mean() < 0.07
+    p = NNGPClassifier().fit(rows[:400], y[:400]).predict_proba(rows[400:])[:, 1]
+    assert abs(p.mean() - y.mean()) < 3 * np.sqrt(0.05 / 400)
+    bayes = bayes_loss(expit(np.stack([-odds, odds], axis=1)[400:]))
+    assert log_loss(y[400:], p) < bayes + 0.03
+
+
+def test_far_from_all_data_the_frequencies_remain():
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((300, 2))
+    y = rows[:, 0] > 0.8
+    kernel = NNGP("rbf", weight_variance=2.0, bias_variance=0.01)
+    model = NNGPClassifier(kernel, optimizer=None).fit(rows, y)
+    assert_allclose(model.predict_proba([[300.0, -500.0]])[0, 1], y.mean(), atol=0.1)
+
+
+@single
+def test_weights_count_like_repeats(name):
+    make = MODELS[name]
+    repeated = make().fit(X[ROWS], CODES[ROWS])
+    weighted = make().fit(X, CODES, sample_weight=COUNTS)
+    assert_allclose(
+        weighted.predict_proba(X_NEW), repeated.predict_proba(X_NEW), rtol=1e-6
+    )
+    kept = COUNTS != 2
+    removed = make().fit(X[kept], CODES[kept])
+    zeroed = make().fit(X, CODES, sample_weight=kept)
+    assert_allclose(
+        zeroed.predict_proba(X_NEW), removed.predict_proba(X_NEW), rtol=1e-6
+    )
+
+
+@single
+def test_class_weight_counts_like_repeats(name):
+    factors = np.array([1, 3, 2])
+    rows = np.repeat(np.arange(60), factors[CODES])
+    repeated = MODELS[name]().fit(X[rows], COLOURS[CODES[rows]])
+    weights = dict(zip(COLOURS.tolist(), factors.tolist(), strict=True))
+    weighted = MODELS[name](class_weight=weights).fit(X, COLOURS[CODES])
+    expected = repeated.predict_proba(X_NEW)
+    assert_allclose(weighted.predict_proba(X_NEW), expected, rtol=1e-6)
+    plain = MODELS[name]().fit(X, COLOURS[CODES]).predict_proba(X_NEW)
+    assert np.abs(expected - plain).max() > 0.05
+
+
+@every
+def test_balanced_is_the_inverse_frequency(name):
+    y = (X[:, 0] > 0.7).astype(int)
+    totals = np.bincount(y, COUNTS)
+    weights = {c: COUNTS.sum() / (2 * totals[c]) for c in range(2)}
+    balanced, given = (
+        MODELS[name](class_weight=w).fit(X, y, COUNTS).predict_proba(X_NEW)
+        for w in ("balanced", weights)
+    )
+    assert_allclose(balanced, given, rtol=1e-9)
+    assert np.mean(balanced[:, 1]) > np.mean(
+        MODELS[name]().fit(X, y, COUNTS).predict_proba(X_NEW)[:, 1]
+    )
+
+
+@every
+@pytest.mark.parametrize(
+    "classes",
+    [
+        [-7, 4, 9],
+        ["b", "a", "c"],
+        [0.0, 2.0, 5.0],
+        np.array(["x", 1, None], object)[:1],
+    ],
+    ids=["integers", "strings", "floats", "objects"],
+)
+def test_labels_of_any_type(name, classes):
+    classes = np.array(["u", "v", "w"], object) if len(classes) == 1 else classes
+    classes = np.sort(np.array(classes))
+    model = MODELS[name]().fit(X, classes[CODES])
+    assert_array_equal(model.classes_, classes)
+    reference = MODELS[name]().fit(X, CODES)
+    assert_allclose(model.predict_proba(X_NEW), reference.predict_proba(X_NEW))
+    assert_array_equal(model.predict(X_NEW), classes[reference.predict(X_NEW)])
+    assert model.score(X, classes[CODES]) > 0.7
+
+
+@every
+def test_two_classes_mirror_each_other(name):
+    model = MODELS[name]().fit(X, BINARY == 1)
+    other = MODELS[name]().fit(X, BINARY == 0)
+    p = model.predict_proba(X_NEW)
+    assert_allclose(p, other.predict_proba(X_NEW)[:, ::-1], atol=1e-6)
+    assert_allclose(model.decision_function(X_NEW), np.log(p[:, 1] / p[:, 0]))
+    assert_array_equal(model.predict(X_NEW), p[:, 1] > 0.5)
+
+
+@single
+def test_renamed_classes_permute_columns(name):
+    order = np.array([2, 0, 1])
+    p = MODELS[name]().fit(X, CODES).predict_proba(X_NEW)
+    renamed = MODELS[name]().fit(X, order[CODES])
+    assert_allclose(renamed.predict_proba(X_NEW)[:, order], p, atol=1e-4)
+    assert_allclose(
+        softmax(renamed.decision_function(X_NEW), axis=1)[:, order], p, atol=1e-4
+    )
+
+
+def test_all_classes_share_the_factorisations(monkeypatch):
+    count = []
+    cholesky = _linalg.cholesky
+    monkeypatch.setattr(_linalg, "cholesky", lambda K: count.append(1) or cholesky(K))
+    numbers = []
+    for n_classes in (2, 20):
+        count.clear()
+        fixed().fit(X, np.arange(60) % n_classes)
+        numbers.append(len(count))
+    assert numbers[0] == numbers[1] <= len(NOISES) + 4
+
+
+def test_adaptation_finds_the_features_that_matter():
+    rng = np.random.default_rng(6)
+    rows = rng.standard_normal((500, 10))
+    y = rows[:, 2] * rows[:, 7] > 0
+    adaptive, fixed_shape = (
+        make().fit(rows[:250], y[:250])
+        for make in (AdaptiveKernelClassifier, NNGPClassifier)
+    )
+    assert set(np.argsort(adaptive.feature_importances_)[-2:]) == {2, 7}
+    losses = [
+        log_loss(y[250:], model.predict_proba(rows[250:]))
+        for model in (adaptive, fixed_shape)
+    ]
+    assert losses[0] < losses[1] - 0.1
+    assert adaptive.transform(rows[:3]).shape == (3, 10)
+    assert adaptive.weight_covariance_.shape == (10,)
+
+
+def test_search_scores_by_cross_validation():
+    kernels = [NNGP("erf"), NNGP("relu"), NTK("relu")]
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    search = AdaptiveKernelClassifierCV(
+        kernels,
+        widths=(INFINITY,),
+        covariance_types=("diag",),
+        optimizer=None,
+        cv=3,
+    ).fit(X, COLOURS[CODES])
+    scores = [
+        cross_val_score(
+            NNGPClassifier(kernel, optimizer=None),
+            X,
+            COLOURS[CODES],
+            cv=folds,
+            scoring="neg_log_loss",
+        ).mean()
+        for kernel in kernels
+    ]
+    results = search.cv_results_
+    assert_allclose(results["mean_test_score"], scores, rtol=1e-6)
+    assert search.best_params_["kernel"] is kernels[int(np.argmax(scores))]
+    assert set(search.best_params_) == {"kernel", "covariance_type", "width"}
+    again = NNGPClassifier(search.best_params_["kernel"], optimizer=None)
+    again.fit(X, COLOURS[CODES])
+    assert_allclose(search.predict_proba(X_NEW), again.predict_proba(X_NEW))
+    best = search.best_estimator_
+    assert_array_equal(best.predict(X_NEW), search.predict(X_NEW))
+    assert_array_equal(best.score(X, COLOURS[CODES]), search.score(X, COLOURS[CODES]))
+
+
+def test_search_takes_other_scores_and_weights():
+    weights = np.where(CODES == 0, 3.0, 1.0)
+    search = AdaptiveKernelClassifierCV(
+        [NNGP("erf")],
+        widths=(INFINITY,),
+        covariance_types=("diag",),
+        optimizer=None,
+        cv=3,
+        scoring="accuracy",
+    ).fit(X, COLOURS[CODES], weights)
+    expected = []
+    for train, test in StratifiedKFold(3, shuffle=True, random_state=0).split(X, CODES):
+        model = fixed().fit(X[train], COLOURS[CODES[train]], weights[train])
+        expected.append(model.score(X[test], COLOURS[CODES[test]], weights[test]))
+    assert_allclose(search.best_score_, np.mean(expected))
+
+
+def test_search_prefers_adaptation_where_it_pays():
+    rng = np.random.default_rng(7)
+    rows = rng.standard_normal((200, 8))
+    y = rows[:, 2] * rows[:, 7] > 0
+    search = AdaptiveKernelClassifierCV(
+        [NNGP("erf")], widths=(3, INFINITY), covariance_types=("diag",), cv=3
+    ).fit(rows, y)
+    assert search.best_params_["width"] == 3
+
+
+@every
+def test_pickled_models_predict_the_same(name):
+    model = MODELS[name]().fit(X, COLOURS[CODES])
+    again = pickle.loads(pickle.dumps(model))
+    assert_array_equal(again.predict_proba(X_NEW), model.predict_proba(X_NEW))
+
+
+@every
+def test_single_precision_is_computed_in_double(name):
+    rows, new = X.astype(np.float32), X_NEW.astype(np.float32)
+    p = MODELS[name]().fit(rows, CODES).predict_proba(new)
+    double = MODELS[name]().fit(rows.astype(float), CODES)
+    assert_allclose(p, double.predict_proba(new.astype(float)), rtol=1e-9)
+
+
+@every
+def test_array_api_input(name):
+    xp = pytest.importorskip("array_api_strict")
+    with config_context(array_api_dispatch=True):
+        model = MODELS[name]().fit(xp.asarray(X), xp.asarray(CODES))
+        p, labels = (f(xp.asarray(X_NEW)) for f in (model.predict_proba, model.predict))
+        assert all(hasattr(a, "__array_namespace__") for a in (p, labels))
+        p, labels = np.asarray(p), np.asarray(labels)
+        loaded = pickle.loads(pickle.dumps(model))
+    host = MODELS[name]().fit(X, CODES)
+    assert_allclose(p, host.predict_proba(X_NEW), atol=1e-5)
+    assert_array_equal(labels, host.predict(X_NEW))
+    assert_allclose(loaded.predict_proba(X_NEW), p, atol=1e-8)
+
+
+@every
+def test_unusable_labels_are_refused_and_change_nothing(name):
+    model = MODELS[name]().fit(X, CODES)
+    before = model.predict_proba(X_NEW)
+    for y, message in [
+        (np.zeros(60), "only one class"),
+        (X[:, 0], "Unknown label type"),
+        (CODES[:-1], "inconsistent"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            model.fit(X, y)
+    with pytest.raises(ValueError, match="only one class"):
+        model.fit(X, CODES, sample_weight=CODES == 1)
+    with pytest.raises(ValueError, match="class_weight"):
+        model.set_params(class_weight="even").fit(X, CODES)
+    with pytest.raises(ValueError, match="device"):
+        model.set_params(class_weight=None, device="tpu").fit(X, CODES)
+    model.set_params(device=None)
+    assert_array_equal(model.predict_proba(X_NEW), before)
+
+
+def test_a_class_absent_from_a_fold_keeps_a_probability():
+    y = CODES.copy()
+    y[:2] = 3
+    with pytest.warns(UserWarning, match="least populated class"):
+        search = AdaptiveKernelClassifierCV(
+            [NNGP("erf")], widths=(10,), covariance_types=("diag",), cv=3
+        ).fit(X, y)
+    assert np.all(np.isfinite(search.cv_results_["mean_test_score"]))
+    assert np.all(search.predict_proba(X_NEW) > 0)
+
+
+def test_constant_features_leave_the_frequencies():
+    p = NNGPClassifier().fit(np.ones((40, 2)), np.arange(40) % 4 == 0)
+    assert_allclose(p.predict_proba(np.ones((1, 2)))[0, 1], 0.25, atol=0.02)
