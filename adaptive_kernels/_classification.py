@@ -4,7 +4,6 @@ from math import inf
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.special import softmax
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -136,15 +135,15 @@ class WideNetworkClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.regressor_.n_iter_
 
-    def _logits(self, X, method):
-        """Logits (m, C) on the host, and X as validated."""
+    def _log_probabilities(self, X, method):
+        """(m, C) on the host, and X as validated."""
         check_is_fitted(self)
         X = validate_rows(self, X, method)
         with small_problem_threads(self.X_train_.shape[0]):
-            return self._classes.logits(X), X
+            return self._classes.log_probabilities(X), X
 
     def decision_function(self, X):
-        """Logits of the classes.
+        """Log odds, or log probabilities.
 
         Parameters
         ----------
@@ -153,13 +152,12 @@ class WideNetworkClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         array of shape (n_samples,) or (n_samples, n_classes)
-            For two classes the log odds of the second; else logits, whose softmax are
-            the probabilities.
+            For two classes the log odds of the second, else log probabilities.
         """
-        logits, X = self._logits(X, "decision_function")
-        if logits.shape[1] == 2:
-            logits = logits[:, 1] - logits[:, 0]
-        return asarray_like(logits, X)
+        logs, X = self._log_probabilities(X, "decision_function")
+        if logs.shape[1] == 2:
+            logs = logs[:, 1] - logs[:, 0]
+        return asarray_like(logs, X)
 
     def predict_proba(self, X):
         """Probabilities of the classes, in the order of `classes_`.
@@ -172,8 +170,8 @@ class WideNetworkClassifier(ClassifierMixin, BaseEstimator):
         -------
         array of shape (n_samples, n_classes)
         """
-        logits, X = self._logits(X, "predict_proba")
-        return asarray_like(softmax(logits, axis=1), X)
+        logs, X = self._log_probabilities(X, "predict_proba")
+        return asarray_like(np.exp(logs), X)
 
     def predict(self, X):
         """Predict the most probable labels.
@@ -187,8 +185,8 @@ class WideNetworkClassifier(ClassifierMixin, BaseEstimator):
         array of shape (n_samples,)
             NumPy where the labels are no numbers, otherwise of X's library.
         """
-        logits, X = self._logits(X, "predict")
-        labels = to_numpy(self.classes_)[np.argmax(logits, axis=1)]
+        logs, X = self._log_probabilities(X, "predict")
+        labels = to_numpy(self.classes_)[np.argmax(logs, axis=1)]
         return index_like(labels, X) if labels.dtype.kind in "biuf" else labels
 
     def __getstate__(self):

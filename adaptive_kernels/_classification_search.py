@@ -4,7 +4,6 @@ from math import inf
 from numbers import Integral
 
 import numpy as np
-from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import StratifiedKFold, check_cv
@@ -50,7 +49,9 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         Paths over folds and kernels run through joblib.
     class_weight : dict, "balanced" or None, default=None
         As in `NNGPClassifier`; scores are weighted too.
-    optimizer, n_restarts_optimizer, max_iter, tol, device, random_state :
+    max_iter : int, default=50
+        Iterations of the optimizer at each width; most start at a neighbour.
+    optimizer, n_restarts_optimizer, tol, device, random_state :
         As in `AdaptiveKernelClassifier`.
 
     Attributes
@@ -102,7 +103,7 @@ leave_one_out_log_loss_, X_train_, n_iter_, n_features_in_, feature_names_in_ :
         class_weight=None,
         optimizer="evidence",
         n_restarts_optimizer=0,
-        max_iter=200,
+        max_iter=50,
         tol=1.0,
         device=None,
         random_state=None,
@@ -172,7 +173,7 @@ class HeldOutScore:
         model._adopt(regressor)
         model.classes_ = self.classes
         if self.scoring is None:
-            logs = log_softmax(model._logits(X, "score")[0], axis=1)
+            logs, _ = model._log_probabilities(X, "score")
             weight = None if sample_weight is None else to_numpy(sample_weight)
             return np.average(logs[np.arange(len(codes)), codes], weights=weight)
         scorer = check_scoring(model, self.scoring)

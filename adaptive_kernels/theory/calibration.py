@@ -3,15 +3,17 @@
 One-hot columns share the kernel, hence one factorisation and one variance for all
 classes. Each row left out in closed form, its mean m_c and standard deviation s give
 
-    log p_c = slope m_c / s + offset_c - log of the sum over classes,
+    logit_c = slope m_c / s + offset_c,
 
 and slope, offsets and the noise are those of largest likelihood of the labels, with
 weak priors: offsets about the log frequencies of the classes, which far from all data
-are the answer, and a logit of 4 between a label and its absence at the typical s.
+are the answer, and a logit of 4 between a label and its absence at the typical s. One
+further row that knows nothing but the frequencies is mixed in, because labels that no
+row left out contradicts would otherwise be believed without limit.
 """
 
 from dataclasses import dataclass, replace
-from math import log
+from math import log, log1p
 
 import numpy as np
 from scipy.optimize import minimize
@@ -27,19 +29,26 @@ from .variational import Data
 # diagonal: the evidence of labels taken for Gaussian numbers is no judge of it.
 NOISES = tuple((10.0 ** np.arange(-3, 0.6, 0.5)).tolist())
 TYPICAL_LOGIT = 4.0
-SLOPE_SPREAD, OFFSET_SPREAD = 2.0, 1.0
+SLOPE_SPREAD, OFFSET_SPREAD = 0.5, 1.0
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Slope (a number) and offsets (C,) of the logits of standardised means."""
+    """From standardised means to probabilities.
+
+    slope : float
+    offsets : ndarray (C,)
+    floor : ndarray (C,), least probabilities
+    """
 
     slope: float
     offsets: np.ndarray
+    floor: np.ndarray
 
-    def logits(self, mean, std):
-        """Logits (m, C) from means (m, C) and standard deviations (m,)."""
-        return self.slope * mean / std[:, None] + self.offsets
+    def log_probabilities(self, mean, std):
+        """(m, C) from means (m, C) and standard deviations (m,)."""
+        logs = log_softmax(self.slope * mean / std[:, None] + self.offsets, axis=1)
+        return np.logaddexp(log1p(-np.sum(self.floor)) + logs, np.log(self.floor))
 
 
 def fit_calibration(mean, std, labels, weights):
@@ -58,8 +67,8 @@ def fit_calibration(mean, std, labels, weights):
     float
     """
     size = np.sum(weights)
-    frequencies = weights @ labels / size
-    center = np.log(np.maximum(frequencies, 0.5 / size))
+    frequencies = np.maximum(weights @ labels / size, 0.5 / size)
+    center = np.log(frequencies)
     standard = mean / std[:, None]
     typical = log(TYPICAL_LOGIT * float(weights @ std) / size)
 
@@ -74,8 +83,10 @@ def fit_calibration(mean, std, labels, weights):
     start = np.r_[typical, center]
     spread = np.r_[SLOPE_SPREAD, np.full(len(center), OFFSET_SPREAD)]
     best = minimize(objective, start, jac=True, method="L-BFGS-B").x
-    calibration = Calibration(float(np.exp(best[0])), best[1:])
-    logs = log_softmax(calibration.logits(mean, std), axis=1)
+    calibration = Calibration(
+        float(np.exp(best[0])), best[1:], frequencies / (size + 1)
+    )
+    logs = calibration.log_probabilities(mean, std)
     return calibration, -float(weights @ np.sum(labels * logs, axis=1)) / size
 
 
@@ -95,12 +106,12 @@ class ClassPosterior:
         """Noise variance of a row of unit weight."""
         return self.posterior.point.alpha
 
-    def logits(self, X):
-        """Logits of new rows: ndarray (m, C)."""
+    def log_probabilities(self, X):
+        """Log probabilities of the classes at new rows: ndarray (m, C)."""
         X = asarray_like(X, self.posterior.F)
         mean, variance = (to_numpy(a) for a in self.posterior.variance(X))
         std = np.sqrt(variance[:, 0] + self.noise)
-        return self.calibration.logits(mean, std)
+        return self.calibration.log_probabilities(mean, std)
 
 
 def fit_class_posterior(X, labels, weights, point):
