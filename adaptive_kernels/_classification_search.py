@@ -9,11 +9,8 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import StratifiedKFold, check_cv
 
 from ._array import as_float64, asarray_like, to_numpy
-from ._classification import (
-    AdaptiveKernelClassifier,
-    codes_of,
-    signed_columns,
-)
+from ._classification import AdaptiveKernelClassifier
+from ._labels import codes_of, signed_columns
 from ._search import AdaptiveKernelRegressorCV
 
 _SHARED = (

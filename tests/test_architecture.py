@@ -27,6 +27,7 @@ FLOORS = (
         "_classification",
         "_classification_search",
         "_features",
+        "_labels",
         "_ntk",
         "_spike_spectrum",
         "_row_blocks",

@@ -339,7 +339,8 @@ def test_search_scores_by_cross_validation():
     assert_array_equal(best.score(X, COLOURS[CODES]), search.score(X, COLOURS[CODES]))
 
 
-def test_search_takes_other_scores_and_weights():
+@pytest.mark.parametrize("scoring", [None, "accuracy"])
+def test_search_scores_are_weighted(scoring):
     weights = np.where(CODES == 0, 3.0, 1.0)
     search = AdaptiveKernelClassifierCV(
         [NNGP("erf")],
@@ -347,12 +348,14 @@ def test_search_takes_other_scores_and_weights():
         covariance_types=("diag",),
         optimizer=None,
         cv=3,
-        scoring="accuracy",
+        scoring=scoring,
     ).fit(X, COLOURS[CODES], weights)
     expected = []
     for train, test in StratifiedKFold(3, shuffle=True, random_state=0).split(X, CODES):
         model = fixed().fit(X[train], COLOURS[CODES[train]], weights[train])
-        expected.append(model.score(X[test], COLOURS[CODES[test]], weights[test]))
+        y, own = COLOURS[CODES[test]], weights[test]
+        loss = log_loss(y, model.predict_proba(X[test]), sample_weight=own)
+        expected.append(-loss if scoring is None else model.score(X[test], y, own))
     assert_allclose(search.best_score_, np.mean(expected))
 
 
@@ -390,6 +393,8 @@ def test_array_api_input(name):
         assert all(hasattr(a, "__array_namespace__") for a in (p, labels))
         p, labels = np.asarray(p), np.asarray(labels)
         loaded = pickle.loads(pickle.dumps(model))
+    assert isinstance(loaded._classes.posterior.F, np.ndarray)
+    assert isinstance(loaded.classes_, np.ndarray)
     host = MODELS[name]().fit(X, CODES)
     assert_allclose(p, host.predict_proba(X_NEW), atol=1e-5)
     assert_array_equal(labels, host.predict(X_NEW))
