@@ -5,15 +5,13 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import (
-    BaseEstimator,
     ClassifierMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     _fit_context,
 )
-from sklearn.utils._array_api import check_same_namespace
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from ._array import (
     as_float64,
@@ -21,10 +19,9 @@ from ._array import (
     check_device,
     index_like,
     small_problem_threads,
-    to_numpy,
 )
-from ._labels import codes_of, signed_columns, validate_labels
-from ._model import on_host, unchanged_on_failure
+from ._labels import codes_of, labels_at, signed_columns, validate_labels
+from ._model import ArrayModel, unchanged_on_failure, validate_rows
 from ._regression import AdaptiveKernelRegressor
 from .kernels._base import WideKernel
 from .theory.calibration import fit_class_posterior
@@ -32,7 +29,7 @@ from .theory.calibration import fit_class_posterior
 _PASSED = ("kernel", "optimizer", "n_restarts_optimizer", "device", "random_state")
 
 
-class WideNetworkClassifier(ClassifierMixin, BaseEstimator):
+class WideNetworkClassifier(ClassifierMixin, ArrayModel):
     """Labels, weights and probabilities, shared by the classifiers."""
 
     _parameter_constraints: dict = {
@@ -43,11 +40,6 @@ class WideNetworkClassifier(ClassifierMixin, BaseEstimator):
         "device": [str, None],
         "random_state": ["random_state"],
     }
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = True
-        return tags
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
@@ -75,7 +67,9 @@ class WideNetworkClassifier(ClassifierMixin, BaseEstimator):
         """
         with unchanged_on_failure(self):
             check_device(self.device)
-            X, codes, classes, weights = validate_labels(self, X, y, sample_weight)
+            X, codes, classes, weights = validate_labels(
+                self, X, y, sample_weight, self.class_weight
+            )
             self._fit(X, codes, weights, classes)
             self.classes_ = index_like(classes, y)
         return self
@@ -130,8 +124,7 @@ class WideNetworkClassifier(ClassifierMixin, BaseEstimator):
 
     def _log_probabilities(self, X, method):
         """(m, C) on the host, and X as validated."""
-        check_is_fitted(self)
-        X = validate_rows(self, X, method)
+        X = as_float64(validate_rows(self, X, method))
         with small_problem_threads(self.X_train_.shape[0]):
             return self._classes.log_probabilities(X), X
 
@@ -179,20 +172,7 @@ class WideNetworkClassifier(ClassifierMixin, BaseEstimator):
             NumPy where the labels are no numbers, otherwise of X's library.
         """
         logs, X = self._log_probabilities(X, "predict")
-        labels = to_numpy(self.classes_)[np.argmax(logs, axis=1)]
-        return index_like(labels, X) if labels.dtype.kind in "biuf" else labels
-
-    def __getstate__(self):
-        state = dict(super().__getstate__())
-        return {name: on_host(value) for name, value in state.items()}
-
-
-def validate_rows(estimator, X, method):
-    """X of a prediction, in double precision."""
-    X = validate_data(estimator, X, reset=False, dtype="numeric")
-    if estimator.device is None:
-        check_same_namespace(X, estimator, attribute="X_train_", method=method)
-    return as_float64(X)
+        return labels_at(self.classes_, np.argmax(logs, axis=1), X)
 
 
 class NNGPClassifier(WideNetworkClassifier):
@@ -390,8 +370,8 @@ feature_names_in_ :
         -------
         array of shape (n_samples, n_features)
         """
-        check_is_fitted(self)
-        return self.regressor_.transform(validate_rows(self, X, "transform"))
+        X = as_float64(validate_rows(self, X, "transform"))
+        return self.regressor_.transform(X)
 
     @property
     def _n_features_out(self):

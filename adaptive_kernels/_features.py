@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
 
 from ._array import (
     as_float,
+    as_float64,
     asarray_like,
     check_device,
     empty,
@@ -323,16 +324,18 @@ class OneStepSpikeFeatures(
 
     def _projections(self, X):
         """Projections (n, q) of checked rows on the learned directions."""
+        return self._rows.project(X, self._directions())
+
+    def _directions(self):
         direction = self.direction_
-        return self._rows.project(
-            X, direction[:, None] if self._single_output else direction
-        )
+        return direction[:, None] if self._single_output else direction
 
     def _marks(self, X, Y):
         """Two projections of each row, and its targets."""
-        neuron = self._rows.project(X, self.initial_weights_[:1, :].T)
-        first = self._projections(X)[:, :1]
-        return np.hstack([to_numpy(first), to_numpy(neuron), Y])
+        first = self._directions()[:, :1]
+        neuron = as_float64(self.initial_weights_[:1, :]).T
+        vectors = namespace(first).concat([first, neuron], axis=1)
+        return np.hstack([to_numpy(self._rows.project(X, vectors)), Y])
 
     def transform(self, X):
         """Features of the neurons after the step, computed in blocks of rows.

@@ -1,7 +1,7 @@
 """Class labels as codes and columns, and the weights of their rows."""
 
 import numpy as np
-from sklearn.utils import compute_class_weight
+from sklearn.utils import assert_all_finite, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -10,16 +10,17 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ._array import as_float64, asarray_like, to_numpy
+from ._array import as_float64, asarray_like, index_like, to_numpy
 
 
-def validate_labels(estimator, X, y, sample_weight):
+def validate_labels(estimator, X, y, sample_weight, class_weight=None):
     """X, codes (n,) of the labels, the classes, and weights (n,) or None."""
     if y is None:
         raise ValueError("fit requires y to be passed, but the target y is None.")
     X = validate_data(estimator, X, dtype="numeric")
     labels = column_or_1d(to_numpy(y), warn=True)
     check_consistent_length(X, labels)
+    assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)
     weights = None
     if sample_weight is not None:
@@ -31,7 +32,7 @@ def validate_labels(estimator, X, y, sample_weight):
         raise ValueError("y holds only one class: nothing can be told apart.")
     # Labels that occur with weight 0 only are no class: their rows are dropped later.
     codes = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
-    weights = _class_weighted(estimator.class_weight, classes, codes, weights)
+    weights = _class_weighted(class_weight, classes, codes, weights)
     return (
         X,
         codes,
@@ -63,3 +64,9 @@ def codes_of(columns):
     if columns.shape[1] == 1:
         return (columns[:, 0] > 0).astype(int)
     return np.argmax(columns, axis=1)
+
+
+def labels_at(classes, index, like):
+    """Labels of predicted codes: in the library of `like` where they are numbers."""
+    labels = to_numpy(classes)[index]
+    return index_like(labels, like) if labels.dtype.kind in "biuf" else labels

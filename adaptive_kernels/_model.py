@@ -6,7 +6,11 @@ from dataclasses import fields, is_dataclass, replace
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils._array_api import check_same_namespace
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
 
 from ._array import (
     as_float64,
@@ -14,9 +18,11 @@ from ._array import (
     check_memory,
     index_like,
     namespace,
+    small_problem_threads,
     to_device,
     to_numpy,
 )
+from .kernels._spectrum import KernelRows
 
 
 @contextmanager
@@ -41,16 +47,33 @@ def validate_training(estimator, X, y, sample_weight):
     return X, y, sample_weight
 
 
-class KernelModel(BaseEstimator):
-    """Body of the estimators that hold a kernel matrix of their training rows.
+def validate_rows(estimator, X, method, attribute="X_train_"):
+    """Checked X of a prediction, left where it is for a model within to move."""
+    check_is_fitted(estimator)
+    X = validate_data(estimator, X, reset=False, dtype="numeric")
+    if estimator.device is None:
+        check_same_namespace(X, estimator, attribute=attribute, method=method)
+    return X
 
-    They have parameters `device` and `normalize_y`, and set `X_train_` in `fit`.
-    """
+
+class ArrayModel(BaseEstimator):
+    """Body of the estimators that take any array and pickle as NumPy."""
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
         return tags
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        return {name: on_host(value) for name, value in state.items()}
+
+
+class KernelModel(ArrayModel):
+    """Body of the estimators that hold a kernel matrix of their training rows.
+
+    They have parameters `device` and `normalize_y`, and set `X_train_` in `fit`.
+    """
 
     def _validate(self, X, y, sample_weight):
         """X, Y (n, C) and weights (or None) of the distinct rows, on the device."""
@@ -94,9 +117,11 @@ class KernelModel(BaseEstimator):
         values = to_numpy(values) if host else values
         return values[..., 0] if self._single_output else values
 
-    def __getstate__(self):
-        state = dict(super().__getstate__())
-        return {name: on_host(value) for name, value in state.items()}
+    def _mean(self, X):
+        """Mean (m, C) from `dual_coef_`, in blocks of rows of the kernel."""
+        with small_problem_threads(self.X_train_.shape[0]):
+            mean = KernelRows(self.kernel_, X, self.X_train_) @ self.dual_coef_
+        return mean * self._y_scale + self._y_mean
 
 
 def _distinct_rows(X, Y, sample_weight):

@@ -10,15 +10,13 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
-from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
-from ._array import check_device, index_like, namespace, small_problem_threads, to_numpy
+from ._array import check_device, index_like, namespace, small_problem_threads
+from ._labels import codes_of, labels_at, signed_columns, validate_labels
 from ._model import KernelModel, unchanged_on_failure
 from .kernels import NNGP, NTK
-from .kernels._spectrum import KernelRows
 from .theory.gradient_flow import GradientFlow
 
 
@@ -62,11 +60,6 @@ class GradientFlowModel(KernelModel):
         """Eigenvalues of the kernel matrix of the distinct rows, descending."""
         check_is_fitted(self)
         return self._flow.eigenvalues
-
-    def _mean(self, X):
-        with small_problem_threads(self.X_train_.shape[0]):
-            mean = KernelRows(self.kernel_, X, self.X_train_) @ self.dual_coef_
-        return mean * self._y_scale + self._y_mean
 
     def _outputs(self, X, method, spread=None):
         """Mean of the networks; with their "std" or "cov" if `spread` says so."""
@@ -313,15 +306,8 @@ class NTKClassifier(ClassifierMixin, GradientFlowModel):
             If the kernel matrix does not fit in memory.
         """
         with unchanged_on_failure(self):
-            labels = column_or_1d(to_numpy(y), warn=True)
-            assert_all_finite(labels, input_name="y")
-            check_classification_targets(labels)
-            classes = np.unique(_weighted(labels, sample_weight))
-            if len(classes) < 2:
-                raise ValueError("y holds only one class: nothing can be told apart.")
-            shown = classes[1:] if len(classes) == 2 else classes
-            columns = np.where(labels[:, None] == shown, 1.0, -1.0)
-            self._fit_flow(X, columns, sample_weight)
+            _, codes, classes, weights = validate_labels(self, X, y, sample_weight)
+            self._fit_flow(X, signed_columns(codes, len(classes)), weights)
             self.classes_ = index_like(classes, y)
             self._single_output = len(classes) == 2
         return self
@@ -357,15 +343,4 @@ class NTKClassifier(ClassifierMixin, GradientFlowModel):
             NumPy where the labels are no numbers, otherwise of X's library.
         """
         scores = self._outputs(X, "predict")
-        values = to_numpy(scores)
-        index = (
-            np.argmax(values, axis=1) if values.ndim > 1 else (values > 0).astype(int)
-        )
-        labels = to_numpy(self.classes_)[index]
-        return index_like(labels, scores) if labels.dtype.kind in "biuf" else labels
-
-
-def _weighted(labels, sample_weight):
-    """Labels of positive weight; weights that are unusable are refused later."""
-    kept = None if sample_weight is None else to_numpy(sample_weight) > 0
-    return labels[kept] if np.shape(kept) == labels.shape and kept.any() else labels
+        return labels_at(self.classes_, codes_of(scores), scores)

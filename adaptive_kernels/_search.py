@@ -16,14 +16,12 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import KFold, check_cv
-from sklearn.utils._array_api import check_same_namespace
 from sklearn.utils.validation import (
     check_is_fitted,
-    validate_data,
 )
 
 from ._array import check_device
-from ._model import unchanged_on_failure, validate_training
+from ._model import unchanged_on_failure, validate_rows, validate_training
 from ._race import Race
 from ._regression import AdaptiveKernelRegressor
 from ._stacking import predict_mixture, sample_mixture
@@ -317,13 +315,7 @@ max_iter, tol, device, random_state :
         return predict_mixture(self.members_, self.weights_, X, return_std, return_cov)
 
     def _validate_rows(self, X, method):
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype="numeric")
-        if self.device is None:
-            check_same_namespace(
-                X, self, attribute="feature_importances_", method=method
-            )
-        return X
+        return validate_rows(self, X, method, attribute="feature_importances_")
 
     def sample_y(self, X, n_samples=1, random_state=0):
         """Draw new observations at X from the mixture, jointly over rows.

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.model_selection import learning_curve
 
 from .._learning_curve import learning_curve_theory, resolve
-from ._style import COLORS, GREY, check_axes, clear_frame
+from ._style import COLORS, GREY, clear_frame, panels
 
 _POINTS = 40
 # From light to dark, by training size.
@@ -216,10 +216,7 @@ class LearningCurveTheoryDisplay:
     @staticmethod
     def _axes(ax):
         if ax is None:
-            figure = check_axes(None, "LearningCurveTheoryDisplay.plot").figure
-            figure.clear()
-            figure.set_size_inches(9, 4.2)
-            return np.array(figure.subplots(1, 2))
+            return panels(None, 2, "LearningCurveTheoryDisplay.plot")
         axes = np.ravel(ax)
         if len(axes) > 2:
             raise ValueError(f"ax must hold one or two axes, got {len(axes)}.")

@@ -5,8 +5,8 @@ from itertools import cycle
 import numpy as np
 from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Kernel
-from sklearn.preprocessing import LabelBinarizer
 
+from .._labels import signed_columns
 from .._regression import AdaptiveKernelRegressor
 from ..kernels import NNGP, NTK
 from ..metrics import nc1_score
@@ -38,8 +38,9 @@ def _score(model, X, y):
     if model is None:
         return nc1_score(X, y)
     if not isinstance(model, Kernel):
-        labels = LabelBinarizer(neg_label=-1).fit_transform(y)
-        model = clone(model).fit(X, np.squeeze(labels)).kernel_
+        classes, codes = np.unique(y, return_inverse=True)
+        columns = signed_columns(codes, len(classes))
+        model = clone(model).fit(X, np.squeeze(columns)).kernel_
     return nc1_score(X, y, input=model)
 
 
