@@ -18,7 +18,7 @@ from ._array import (
     small_problem_threads,
     to_numpy,
 )
-from ._model import KernelModel, unchanged_on_failure
+from ._model import KernelModel, draw_jointly, unchanged_on_failure
 from ._tuning import random_starts
 from .kernels import NNGP
 from .kernels._base import VARIANCES, WideKernel
@@ -197,15 +197,8 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         -------
         samples : ndarray of shape (n_rows, n_samples) or (n_rows, n_outputs, n_samples)
         """
-        rng = check_random_state(random_state)
-        mean, covariance = (to_numpy(a) for a in self.predict(X, return_cov=True))
-        if self._single_output:
-            return rng.multivariate_normal(mean, covariance, n_samples).T
-        draws = [
-            rng.multivariate_normal(mean[:, c], covariance[..., c], n_samples).T
-            for c in range(mean.shape[1])
-        ]
-        return np.stack(draws, axis=1)
+        prediction = self.predict(X, return_cov=True)
+        return draw_jointly(*prediction, n_samples, random_state)
 
     def leave_one_out_predict(self, return_std=False):
         """Predict every training row from the others, in closed form.

@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from sklearn.utils._array_api import check_same_namespace
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -145,6 +146,19 @@ def _distinct_rows(X, Y, sample_weight):
     inverse = inverse.reshape(-1)
     total = np.bincount(inverse, weights[kept])
     return kept[first], inverse, None if np.all(total == 1) else total
+
+
+def draw_jointly(mean, covariance, n_samples, random_state):
+    """Normal draws (m, n_samples) or (m, C, n_samples), jointly over rows, on NumPy."""
+    rng = check_random_state(random_state)
+    mean, covariance = to_numpy(mean), to_numpy(covariance)
+    if mean.ndim == 1:
+        return rng.multivariate_normal(mean, covariance, n_samples).T
+    draws = [
+        rng.multivariate_normal(mean[:, c], covariance[..., c], n_samples).T
+        for c in range(mean.shape[1])
+    ]
+    return np.stack(draws, axis=1)
 
 
 def on_host(value):

@@ -17,12 +17,19 @@ from ._stacking import Mixture, sparse_mixture
 from ._tuning import SUBSAMPLE
 from .metrics._predictions import log_densities
 
+# Rows that a fold learns from at most: a metric is a small statistic of the data.
+LEARN_ROWS = 400
+# Rows that a fold is judged on at most.
+JUDGE_ROWS = 1000
+# Iterations on all rows that follow, from what the best fold has learned.
+REFINE_ITER = 10
+
 
 @dataclass
 class Path:
     """Fits of one (kernel, covariance type) on one fold.
 
-    scores : dict, (width, scaling) -> (score, fit time, score time, converged)
+    scores : dict, (width, scaling) -> (score, fit time, score time)
     points : dict, finite width -> Hyperparameters tuned there
     densities : dict, (width, scaling) -> log densities of the test rows, for the score
         that is their mean
@@ -45,22 +52,27 @@ def _extend_path(estimator, data, fold, scorer, candidates, path, only):
         model = None
         for scaling in sorted(s for w, s in missing if w == width):
             began = perf_counter()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                if model is None:
-                    model = clone(estimator).set_params(width=width, scaling=scaling)
-                    model._fit_from(*train, start=start, only=only)
-                else:
-                    model = model._at_scaling(scaling)
+            if model is None:
+                model = clone(estimator).set_params(width=width, scaling=scaling)
+                _fit_quietly(model, train, start=start, only=only)
+            else:
+                model = model._at_scaling(scaling)
             fitted = perf_counter()
             score, densities = _score(scorer, model, *test)
             times = fitted - began, perf_counter() - fitted
-            path.scores[width, scaling] = (score, *times, model.converged_)
+            path.scores[width, scaling] = (score, *times)
             path.densities[width, scaling] = densities
         start = model._tuned.point
         if not isinf(width):
             path.points[width] = start
     return path
+
+
+def _fit_quietly(model, data, **start):
+    """Fit without a warning where iterations end: the held-out score judges that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model._fit_from(*data, **start)
 
 
 def _nearest(width, points):
@@ -98,8 +110,22 @@ def _score(scorer, model, X, y, sample_weight):
 def _refit(estimator, data, width, scalings, start):
     """Models of one width, on all rows: one fit, and its copies at other scalings."""
     model = clone(estimator).set_params(width=width, scaling=scalings[0])
-    model._fit_from(*data, start=start)
+    if start is not None and data[0].shape[0] > LEARN_ROWS:
+        model.set_params(max_iter=min(model.max_iter, REFINE_ITER))
+    _fit_quietly(model, data, start=start)
+    model.set_params(max_iter=estimator.max_iter)
     return [model, *(model._at_scaling(scaling) for scaling in scalings[1:])]
+
+
+def _thinned(folds):
+    """Folds of random rows where there are more than it takes to learn and judge."""
+    rng = np.random.RandomState(0)
+
+    def some(rows, size):
+        kept = rng.permutation(len(rows))[:size]
+        return rows if len(rows) <= size else rows[np.sort(kept)]
+
+    return [(some(train, LEARN_ROWS), some(test, JUDGE_ROWS)) for train, test in folds]
 
 
 class Race:
@@ -112,7 +138,7 @@ class Race:
     """
 
     def __init__(self, templates, data, folds, scorer, n_jobs):
-        self.templates, self.data, self.folds = templates, data, folds
+        self.templates, self.data, self.folds = templates, data, _thinned(folds)
         self.scorer, self.n_jobs = scorer, n_jobs
         self.paths, self.starts = {}, {}
 
@@ -158,19 +184,6 @@ class Race:
         sample = [None if a is None else _safe_indexing(a, rows) for a in self.data]
         model = clone(self.templates[pair]).set_params(width=width)
         return model._winning_start(*sample)
-
-    def ranking(self):
-        """The pairs by their best mean score so far, best first."""
-
-        def score(pair):
-            return max(np.mean(s) for s in self._scores(pair).values())
-
-        return sorted(self.paths, key=score, reverse=True)
-
-    def _scores(self, pair):
-        """(width, scaling) -> list of scores over folds."""
-        paths = self.paths[pair]
-        return {key: [p.scores[key][0] for p in paths] for key in paths[0].scores}
 
     def results(self, kernels):
         """Keys of the evaluated candidates, and their `cv_results_`."""
@@ -262,14 +275,3 @@ class Race:
             return max(path.scores[width, scaling][0] for scaling in scalings)
 
         return max(self.paths[pair], key=score)
-
-    def unconverged_widths(self, keys):
-        """Widths of the candidates that did not converge on every fold."""
-        return sorted(
-            {
-                candidate[0]
-                for pair, candidate in keys
-                for path in self.paths[pair]
-                if not path.scores[candidate][3]
-            }
-        )

@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from ._array import namespace
 
-# Log likelihood that a smaller mixture may lose: what a fitted weight gains by chance.
+# Log likelihood that a smaller mixture may lose: what fitted weights gain by chance, or
+# else a share that is not worth the cost of another member.
 SLACK = 1.0
+SLACK_PER_ROW = 0.005
 TOLERANCE = 0.05
 MAX_ITER = 10_000
+_TINY = 1e-150
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,17 @@ def best_mixture(log_densities, indices, counts, start=None):
     return Mixture(indices[order], weights[order], float(log_likelihood))
 
 
+def slack(counts):
+    """Log likelihood of the observations that a smaller mixture may lose."""
+    return max(SLACK, SLACK_PER_ROW * float(np.sum(counts)))
+
+
 def sparse_mixture(log_densities, best, counts):
     """A mixture of few candidates that is nearly as likely as the best of all.
 
     The lightest member is left out, again and again, while the log likelihood stays
-    within `SLACK` of the maximum; the candidate `best` alone is taken if that is.
+    within `slack(counts)` of the maximum; the candidate `best` alone is taken if that
+    is.
     Candidates with an undefined density are not mixed.
     """
     alone = Mixture(np.array([best]), np.ones(1), counts @ log_densities[:, best])
@@ -68,7 +76,7 @@ def sparse_mixture(log_densities, best, counts):
     if best not in usable:
         return alone
     mixture = best_mixture(log_densities, usable, counts)
-    enough = mixture.log_likelihood - SLACK
+    enough = mixture.log_likelihood - slack(counts)
     if alone.log_likelihood >= enough:
         return alone
     while len(mixture.indices) > 1:
@@ -83,37 +91,61 @@ def sparse_mixture(log_densities, best, counts):
 def predict_mixture(members, weights, X, return_std=False, return_cov=False):
     """Mean, and standard deviation or covariance if asked for, of the mixture.
 
-    mean = sum_k w_k mean_k
-    covariance = sum_k w_k [covariance_k + (mean_k - mean) (mean_k - mean)']
+    At every row a member counts with its weight times its density at its own mean, so
+    that one that is unsure there, far from its data, say, leaves it to the others:
+
+        q_k(x) = w_k / std_k(x), normalised to sum to one over k
+        mean(x) = sum_k q_k(x) mean_k(x)
+        covariance(x, z) = sum_k sqrt(q_k(x) q_k(z)) [covariance_k(x, z)
+                           + (mean_k(x) - mean(x)) (mean_k(z) - mean(z))]
     """
-    predictions = [member.predict(X, return_std, return_cov) for member in members]
-    if len(members) == 1:
-        return predictions[0]
+    if len(members) == 1 or (return_std and return_cov):
+        return members[0].predict(X, return_std, return_cov)
+    means, spreads = _moments(members, X, return_cov)
+    stds = [_diagonal_root(s) for s in spreads] if return_cov else spreads
+    shares = _local_weights(weights, stds)
+    mean = _average(shares, means)
     if not (return_std or return_cov):
-        return _average(weights, predictions)
-    means, spreads = zip(*predictions, strict=True)
-    mean = _average(weights, means)
+        return mean
     gaps = [m - mean for m in means]
     if return_cov:
-        apart = [gap[:, None, ...] * gap[None, ...] for gap in gaps]
-        return mean, _average(weights, spreads) + _average(weights, apart)
-    squares = [std**2 + gap**2 for std, gap in zip(spreads, gaps, strict=True)]
-    return mean, namespace(mean).sqrt(_average(weights, squares))
+        roots = [namespace(mean).sqrt(share) for share in shares]
+        apart = [_outer(gap) for gap in gaps]
+        together = [s + g for s, g in zip(spreads, apart, strict=True)]
+        return mean, _average([_outer(root) for root in roots], together)
+    squares = [std**2 + gap**2 for std, gap in zip(stds, gaps, strict=True)]
+    return mean, namespace(mean).sqrt(_average(shares, squares))
 
 
-def sample_mixture(members, weights, X, n_samples, random_state):
-    """Draws from the mixture: every draw is one member's, at all rows and outputs."""
-    rng = check_random_state(random_state)
-    if len(members) == 1:
-        return members[0].sample_y(X, n_samples, rng)
-    chosen = rng.choice(len(members), size=n_samples, p=weights)
-    draws = [
-        member.sample_y(X, np.count_nonzero(chosen == k), rng)
-        for k, member in enumerate(members)
-        if np.any(chosen == k)
-    ]
-    place = np.argsort(np.argsort(chosen, kind="stable"), kind="stable")
-    return np.concatenate(draws, axis=-1)[..., place]
+def _moments(members, X, return_cov=False):
+    """Means and standard deviations, or covariances, of the members: two lists."""
+    options = {"return_cov": True} if return_cov else {"return_std": True}
+    predictions = [member.predict(X, **options) for member in members]
+    return [list(values) for values in zip(*predictions, strict=True)]
+
+
+def _outer(values):
+    """Products of all pairs of rows: (m, m) or (m, m, C)."""
+    return values[:, None, ...] * values[None, ...]
+
+
+def _diagonal_root(covariance):
+    """Standard deviations (m,) or (m, C) of a covariance (m, m) or (m, m, C)."""
+    xp = namespace(covariance)
+    if covariance.ndim == 2:
+        return xp.sqrt(xp.linalg.diagonal(covariance))
+    outputs = range(covariance.shape[2])
+    roots = [xp.sqrt(xp.linalg.diagonal(covariance[:, :, c])) for c in outputs]
+    return xp.stack(roots, axis=1)
+
+
+def _local_weights(weights, stds):
+    """Weights of the members at every row, from their standard deviations there."""
+    xp = namespace(stds[0])
+    stds = [xp.where(std > _TINY, std, _TINY) for std in stds]
+    shares = [weight / std for weight, std in zip(weights, stds, strict=True)]
+    total = sum(shares)
+    return [share / total for share in shares]
 
 
 def _average(weights, values):

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from adaptive_kernels import AdaptiveKernelRegressor, AdaptiveKernelRegressorCV
+from adaptive_kernels import AdaptiveKernelRegressor, AdaptiveKernelRegressorCV, _race
 from adaptive_kernels.kernels import NNGP
 from adaptive_kernels.metrics import predictive_log_density
 
@@ -79,10 +80,13 @@ def grid():
 def test_default_grid():
     fitted = AdaptiveKernelRegressorCV().fit(X[:, :2], Y1)
     assert fitted.n_splits_ == 5
-    assert set(fitted.cv_results_["param_width"]) == {0.1, 1, 3, 10, 30, 1000, np.inf}
-    assert set(fitted.cv_results_["param_covariance_type"]) == {"diag", "full"}
-    activations = {p["kernel"].activation for p in fitted.cv_results_["params"]}
-    assert activations == {"erf", "relu", "rbf"}
+    candidates = [
+        (p["kernel"].activation, p["covariance_type"], p["width"])
+        for p in fitted.cv_results_["params"]
+    ]
+    finite = product(("erf", "relu"), ("diag", "full"), (0.1, 1, 10))
+    fixed = product(("erf", "relu"), ("diag",), (np.inf,))
+    assert sorted(candidates) == sorted([*finite, *fixed])
     error = np.sqrt(np.mean((fitted.predict(X[:, :2]) - Y1) ** 2))
     # A signal of unit variance with noise 0.1.
     assert error < 0.3
@@ -273,13 +277,12 @@ def test_names_of_a_data_frame():
     )
 
 
-@pytest.mark.filterwarnings("ignore:The evidence search stopped")
-def test_short_fits_are_reported_once_for_the_choice():
-    with pytest.warns(ConvergenceWarning, match="did not converge on every fold"):
-        search(covariance_types=("full",), max_iter=1, tol=1e-9).fit(X, Y1)
+def test_short_fits_are_judged_by_their_score_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        search().fit(X, Y1)
+        short = search(covariance_types=("full",), max_iter=1, tol=1e-9).fit(X, Y1)
+    assert short.best_estimator_.n_iter_ == 1
+    assert not short.best_estimator_.converged_
 
 
 def test_failed_fit_leaves_a_fitted_search_unchanged():
@@ -375,3 +378,55 @@ def test_predictive_log_density(shape, weighted):
 def test_predictive_log_density_needs_positive_std(std):
     with pytest.raises(ValueError, match="std must be positive"):
         predictive_log_density([0.0, 1.0], [0.0, 1.0], [1.0, std])
+
+
+@pytest.fixture
+def few_rows(monkeypatch):
+    """Learning stops at 16 rows of the 24 in a fold, and 3 iterations on all follow."""
+    for name, value in (("LEARN_ROWS", 16), ("JUDGE_ROWS", 10), ("REFINE_ITER", 3)):
+        monkeypatch.setattr(_race, name, value)
+
+
+def test_folds_learn_from_and_are_judged_on_some_rows(few_rows, monkeypatch):
+    sizes, fit = [], AdaptiveKernelRegressor._fit_from
+
+    def spy(self, X, *data, **start):
+        sizes.append(X.shape[0])
+        return fit(self, X, *data, **start)
+
+    monkeypatch.setattr(AdaptiveKernelRegressor, "_fit_from", spy)
+    fitted = search().fit(X, Y1)
+    refits = len({*fitted.members_, fitted.best_estimator_})
+    assert sizes == [16] * 6 + [36] * refits
+    assert all(member.n_iter_ <= 3 for member in fitted.members_)
+    assert all(member.get_params()["max_iter"] == 50 for member in fitted.members_)
+
+
+def test_thinned_folds_are_random_rows_of_the_folds(few_rows):
+    folds = list(FOLDS.split(X))
+    for (train, test), (some_train, some_test) in zip(
+        folds, _race._thinned(folds), strict=True
+    ):
+        for rows, some, size in ((train, some_train, 16), (test, some_test, 10)):
+            assert len(set(some)) == len(some) == size and set(some) <= set(rows)
+            assert list(some) == sorted(some) and list(some) != list(rows[:size])
+
+
+def test_few_rows_are_not_thinned():
+    folds = list(FOLDS.split(X))
+    for fold, same in zip(folds, _race._thinned(folds), strict=True):
+        assert_array_equal(np.concatenate(fold), np.concatenate(same))
+
+
+def test_choice_from_some_rows_is_as_good(few_rows):
+    """A hundred rows where one feature in eight matters; learned from sixteen."""
+    rng = np.random.default_rng(1)
+    inputs = rng.standard_normal((400, 8))
+    targets = np.sin(2 * inputs[:, 3]) + 0.1 * rng.standard_normal(400)
+    fitted = search(widths=(0.1, 1)).fit(inputs[:100], targets[:100])
+    assert fitted.feature_importances_.argmax() == 3
+    error = root_mean_squared_error(fitted.predict(inputs[100:]), targets[100:])
+    alone = AdaptiveKernelRegressor(ERF).fit(inputs[:100], targets[:100])
+    assert error < 1.5 * root_mean_squared_error(
+        alone.predict(inputs[100:]), targets[100:]
+    )

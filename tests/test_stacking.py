@@ -13,15 +13,19 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import KFold
 
-from adaptive_kernels import AdaptiveKernelRegressor, AdaptiveKernelRegressorCV
+from adaptive_kernels import (
+    AdaptiveKernelRegressor,
+    AdaptiveKernelRegressorCV,
+    NNGPRegressor,
+)
 from adaptive_kernels._race import Path, Race
 from adaptive_kernels._stacking import (
     SLACK,
+    SLACK_PER_ROW,
     TOLERANCE,
     Mixture,
     best_mixture,
     predict_mixture,
-    sample_mixture,
     sparse_mixture,
 )
 from adaptive_kernels.kernels import NNGP
@@ -160,6 +164,20 @@ def test_sparse_mixture_is_nearly_the_best(seed):
         assert maximum(table[:, mixture.indices[:-1]]) < top - SLACK + TOLERANCE
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_of_many_rows_a_smaller_share_is_given_up(seed):
+    table = np.tile(random_table(seed), (20, 1))
+    n = len(table)
+    best = int(table.sum(axis=0).argmax())
+    mixture = sparse_mixture(table, best, np.ones(n))
+    reached = log_likelihood(table[:, mixture.indices], mixture.weights)
+    top = maximum(table)
+    assert top - SLACK_PER_ROW * n - TOLERANCE <= reached <= top + TOLERANCE
+    if len(mixture.weights) > 1:
+        fewer = maximum(table[:, mixture.indices[:-1]])
+        assert fewer < top - SLACK_PER_ROW * n + TOLERANCE
+
+
 def test_some_mixtures_are_sparse_and_some_are_not():
     sizes = {
         len(sparse_mixture(random_table(s), 0, np.ones(150)).weights) for s in range(6)
@@ -222,28 +240,86 @@ def members(request):
 SHARES = [0.5, 0.3, 0.2]
 
 
+def local_moments(members, y_shape, n):
+    """Mean and variance of draws: at every row and output a member of its own chance.
+
+    The chance is in proportion to the share over the standard deviation.
+    """
+    rng = np.random.default_rng(0)
+    mean, variance = np.empty(y_shape), np.empty(y_shape)
+    means, stds = zip(
+        *(m.predict(X_NEW, return_std=True) for m in members), strict=True
+    )
+    for place in np.ndindex(y_shape):
+        m, s = (
+            np.array([values[place] for values in table]) for table in (means, stds)
+        )
+        chances = SHARES / s
+        k = rng.choice(len(members), n, p=chances / chances.sum())
+        draws = m[k] + s[k] * rng.standard_normal(n)
+        mean[place], variance[place] = draws.mean(), draws.var()
+    return mean, variance
+
+
 def test_moments_equal_those_of_draws(members):
+    mean, std = predict_mixture(members, SHARES, X_NEW, return_std=True)
+    n = 20_000
+    drawn, variance = local_moments(members, mean.shape, n)
+    assert np.all(np.abs(drawn - mean) < 5 * std / n**0.5)
+    # A mixture of normals with members up to a few std apart: kurtosis below 10.
+    assert np.all(np.abs(variance / std**2 - 1) < 5 * (10 / n) ** 0.5)
+
+
+def test_covariance_agrees_with_the_standard_deviation(members):
     mean, covariance = predict_mixture(members, SHARES, X_NEW, return_cov=True)
-    n = 40_000
-    draws = sample_mixture(members, SHARES, X_NEW, n, 0)
-    assert draws.shape == (*mean.shape, n)
-    std = np.sqrt(np.einsum("ii...->i...", covariance))
-    error = std / n**0.5
-    assert np.all(np.abs(draws.mean(axis=-1) - mean) < 5 * error)
-    centred = draws - mean[..., None]
-    products = np.einsum("i...n,j...n->ij...n", centred, centred)
-    error = products.std(axis=-1) / n**0.5
-    assert np.all(np.abs(products.mean(axis=-1) - covariance) < 5 * error)
-    _, direct = predict_mixture(members, SHARES, X_NEW, return_std=True)
-    assert_allclose(direct, std, rtol=1e-9)
+    expected = predict_mixture(members, SHARES, X_NEW, return_std=True)
+    assert_allclose(mean, expected[0], rtol=1e-9)
+    diagonal = np.einsum("ii...->i...", covariance)
+    assert_allclose(np.sqrt(diagonal), expected[1], rtol=1e-9)
+    for c in range(1 if mean.ndim == 1 else mean.shape[1]):
+        matrix = covariance if mean.ndim == 1 else covariance[..., c]
+        assert_allclose(matrix, matrix.T, rtol=1e-9, atol=1e-12)
+        assert np.linalg.eigvalsh(matrix).min() > 0
+
+
+def test_covariance_of_members_that_know_different_rows():
+    """One member knows the left half, the other the right."""
+    left, right = (NNGPRegressor().fit(X[rows], Y1[rows]) for rows in halves())
+    new = np.array([[-1.5, 0.0], [-1.0, 0.5]])
+    _, covariance = predict_mixture([left, right], [0.5, 0.5], new, return_cov=True)
+    stds = [m.predict(new, return_std=True)[1] for m in (left, right)]
+    assert np.all(stds[0] < stds[1])
+    mean = predict_mixture([left, right], [0.5, 0.5], new)
+    share = stds[1] / (stds[0] + stds[1])
+    expected = share * left.predict(new) + (1 - share) * right.predict(new)
+    assert_allclose(mean, expected, rtol=1e-9)
+    own = left.predict(new, return_cov=True)[1][0, 1]
+    other = right.predict(new, return_cov=True)[1][0, 1]
+    gaps = [m.predict(new) - mean for m in (left, right)]
+    pair = [np.sqrt(np.prod(s)) for s in (share, 1 - share)]
+    products = own + np.prod(gaps[0]), other + np.prod(gaps[1])
+    assert_allclose(covariance[0, 1], np.dot(pair, products), rtol=1e-9)
+
+
+def halves():
+    return X[:, 0] < 0, X[:, 0] >= 0
 
 
 def test_mean_is_the_same_however_it_is_asked_for(members):
     mean = predict_mixture(members, SHARES, X_NEW)
-    expected = np.tensordot(SHARES, [m.predict(X_NEW) for m in members], 1)
-    assert_allclose(mean, expected, rtol=1e-12)
     for option in ({"return_std": True}, {"return_cov": True}):
         assert_allclose(predict_mixture(members, SHARES, X_NEW, **option)[0], mean)
+
+
+def test_a_member_that_is_certain_decides():
+    """Interpolation without noise has no spread at its own rows."""
+    certain = NNGPRegressor(ERF, alpha=0.0, optimizer=None, normalize_y=False)
+    certain.fit(X[:5], Y1[:5])
+    vague = NNGPRegressor().fit(X, Y1)
+    assert np.all(certain.predict(X[:5], return_std=True)[1] < 1e-6)
+    mean, std = predict_mixture([vague, certain], [0.9, 0.1], X[:5], return_std=True)
+    assert_allclose(mean, Y1[:5], atol=1e-3)
+    assert np.all(np.isfinite(std))
 
 
 def test_equal_members_are_one(members):
@@ -252,19 +328,6 @@ def test_equal_members_are_one(members):
         actual = predict_mixture([one] * 3, SHARES, X_NEW, **option)
         for a, b in zip(actual, one.predict(X_NEW, **option), strict=True):
             assert_allclose(a, b, rtol=1e-9, atol=1e-12)
-
-
-def test_every_draw_is_one_members():
-    """Members that are far apart tell which draw is whose, in an order of chance."""
-    near = AdaptiveKernelRegressor(ERF, width=30).fit(X, Y1)
-    far = AdaptiveKernelRegressor(ERF, width=30).fit(X, Y1 + 1000)
-    draws = sample_mixture([near, far], [0.8, 0.2], X_NEW, 2000, 1)
-    is_far = draws > 500
-    assert np.all(is_far.all(axis=0) | ~is_far.any(axis=0))
-    share = is_far[0].mean()
-    assert abs(share - 0.2) < 4 * (0.2 * 0.8 / 2000) ** 0.5
-    # Were they sorted by member, the halves would differ.
-    assert abs(is_far[0, :1000].mean() - 0.2) < 5 * (0.2 * 0.8 / 1000) ** 0.5
 
 
 def search(**parameters):
@@ -364,10 +427,9 @@ def test_predictions_are_those_of_the_mixture(stacked):
     means, stds = zip(
         *(m.predict(X_NEW, return_std=True) for m in stacked.members_), strict=True
     )
-    mean = np.average(means, axis=0, weights=stacked.weights_)
-    second = np.average(
-        np.square(stds) + np.square(means), axis=0, weights=stacked.weights_
-    )
+    shares = np.array(stacked.weights_)[:, None] / stds
+    mean = np.average(means, axis=0, weights=shares)
+    second = np.average(np.square(stds) + np.square(means), axis=0, weights=shares)
     assert_allclose(stacked.predict(X_NEW), mean, rtol=1e-12)
     actual = stacked.predict(X_NEW, return_std=True)
     assert_allclose(actual, (mean, np.sqrt(second - mean**2)), rtol=1e-9)
