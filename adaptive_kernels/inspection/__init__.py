@@ -5,6 +5,7 @@ from ._intervals import PredictionIntervalDisplay
 from ._kernel_spectrum import KernelSpectrumDisplay
 from ._learning_curve import LearningCurveTheoryDisplay
 from ._neural_collapse import NeuralCollapseDisplay
+from ._reliability import ReliabilityDisplay
 from ._scaling_path import ScalingPathDisplay
 from ._spike_spectrum import SpikeSpectrumDisplay
 from ._weight_covariance import WeightCovarianceDisplay
@@ -16,6 +17,7 @@ __all__ = [
     "LearningCurveTheoryDisplay",
     "NeuralCollapseDisplay",
     "PredictionIntervalDisplay",
+    "ReliabilityDisplay",
     "ScalingPathDisplay",
     "SpikeSpectrumDisplay",
     "WeightCovarianceDisplay",

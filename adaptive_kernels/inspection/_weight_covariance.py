@@ -1,12 +1,15 @@
 """Spectrum of the learned weight covariance against its prior."""
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from .._array import to_numpy
 from ._style import COLORS, GREY, check_axes, clear_frame, final_estimator
 
 _GID = "weight covariance"
 _MARKERS = ("o", "s", "D", "^", "v", "P")
+# Of the direction in the legend: number of terms, and smallest entry.
+_TERMS, _SMALLEST = 3, 0.1
 
 
 class WeightCovarianceDisplay:
@@ -27,11 +30,17 @@ class WeightCovarianceDisplay:
         Target direction, of any length, in the coordinates of the weights.
     scale : float, default=None
         Scale of the kernel where a theory rescales it.
+    feature_names : sequence of str, of length n_features, default=None
+        Names of the weights' coordinates. With them the legend spells out the direction
+        of the top eigenvalue.
 
     Attributes
     ----------
     spectrum_ : ndarray of shape (n_features,)
         Eigenvalues over the prior variance, in descending order.
+    directions_ : ndarray of shape (n_features, n_features)
+        Unit eigenvectors in columns, in the order of the spectrum, largest entry
+        positive: entry i belongs to feature i of the last step.
     overlap_ : float or None
         Squared cosine of the top eigenvector with the direction.
     line_ : matplotlib Line2D
@@ -54,15 +63,33 @@ class WeightCovarianceDisplay:
     ... ).plot()
     >>> round(float(display.spectrum_[0]), 3), display.overlap_
     (6.0, 1.0)
+
+    Directions in the names of features:
+
+    >>> covariance = [[0.5, 0.4, 0.0], [0.4, 0.5, 0.0], [0.0, 0.0, 0.1]]
+    >>> display = WeightCovarianceDisplay(
+    ...     weight_covariance=covariance,
+    ...     prior_variance=0.1,
+    ...     feature_names=["age", "dose", "weight"],
+    ... ).plot()
+    >>> display.spike_.get_label()
+    'direction: 0.71 age + 0.71 dose'
     """
 
     def __init__(
-        self, *, weight_covariance, prior_variance, direction=None, scale=None
+        self,
+        *,
+        weight_covariance,
+        prior_variance,
+        direction=None,
+        scale=None,
+        feature_names=None,
     ):
         self.weight_covariance = weight_covariance
         self.prior_variance = prior_variance
         self.direction = direction
         self.scale = scale
+        self.feature_names = feature_names
 
     @classmethod
     def from_estimator(cls, estimator, *, direction=None, name=None, ax=None):
@@ -70,8 +97,9 @@ class WeightCovarianceDisplay:
 
         Parameters
         ----------
-        estimator : AdaptiveKernelRegressor, its search, or a pipeline ending in one
-            Fitted.
+        estimator : adaptive kernel regressor or classifier, its search, or a pipeline
+            Fitted. A search shows its `best_estimator_`. Where features have names, as
+            in data frames, the legend spells out the top direction in them.
         direction : array-like of shape (n_features,), default=None
             Target direction in the estimator's own inputs. A kernel's metric is taken
             out of it and of the covariance, so that the prior is the same everywhere.
@@ -86,7 +114,9 @@ class WeightCovarianceDisplay:
             The drawn display.
         """
         last = final_estimator(estimator, "feature_importances_")
-        last = getattr(last, "best_estimator_", last)
+        names = _names(estimator, last)
+        for inner in ("best_estimator_", "regressor_"):
+            last = getattr(last, inner, last)
         if not hasattr(last, "weight_covariance_"):
             raise TypeError(f"{type(last).__name__} has no weight_covariance_ to show.")
         scale = last.scale_ if np.ndim(last.scale_) == 0 else 1
@@ -94,6 +124,8 @@ class WeightCovarianceDisplay:
             **_whitened(to_numpy(last.weight_covariance_), direction, last._root),
             prior_variance=last.kernel_.weight_variance / last.n_features_in_,
             scale=None if scale == 1 else scale,
+            # A full metric mixes the features before the weights see them.
+            feature_names=None if np.ndim(last._root) == 2 else names,
         )
         return display.plot(ax, name=last.approximation if name is None else name)
 
@@ -120,6 +152,7 @@ class WeightCovarianceDisplay:
             )
         values, vectors = self._spectrum()
         self.spectrum_ = values / self.prior_variance
+        self.directions_ = vectors
         self.overlap_ = self._overlap(vectors[:, 0])
         number = sum(line.get_gid() == _GID for line in ax.get_lines())
         color = COLORS[number % len(COLORS)]
@@ -163,7 +196,29 @@ class WeightCovarianceDisplay:
             markerfacecolor="none",
             markeredgecolor=color,
             linestyle="none",
+            label=self._spelled(),
         )[0]
+
+    def _spelled(self):
+        """Label of the top direction: its largest entries with their features."""
+        if self.feature_names is None:
+            return None
+        vector = self.directions_[:, 0]
+        if len(self.feature_names) != len(vector):
+            raise ValueError(
+                f"feature_names must hold {len(vector)} names, got "
+                f"{len(self.feature_names)}."
+            )
+        order = np.argsort(-np.abs(vector), kind="stable")
+        order = order[np.abs(vector[order]) >= _SMALLEST]
+        text = ""
+        for i in order[:_TERMS]:
+            sign = "\N{MINUS SIGN}" if vector[i] < 0 else "+" if text else ""
+            text += f" {sign} {abs(vector[i]):.2f} {self.feature_names[i]}"
+        if len(order) > _TERMS:
+            text += " + ..."
+        # A pair of dollar signs would begin and end a formula.
+        return "direction: " + " ".join(text.split()).replace("$", r"\$")
 
     def _mark_prior(self):
         self.ax_.axhline(1, color=GREY, linewidth=1, linestyle=":")
@@ -198,6 +253,8 @@ class WeightCovarianceDisplay:
         if covariance.ndim == 1:
             covariance = np.diag(covariance)
         values, vectors = np.linalg.eigh(covariance)
+        largest = np.argmax(np.abs(vectors), axis=0)
+        vectors = vectors * np.where(vectors[largest, range(len(values))] < 0, -1, 1)
         return values[::-1], vectors[:, ::-1]
 
     def _overlap(self, vector):
@@ -210,6 +267,18 @@ class WeightCovarianceDisplay:
                 f"got shape {direction.shape}."
             )
         return float((direction @ vector) ** 2 / (direction @ direction))
+
+
+def _names(estimator, last):
+    """Names of the features that the last step has seen, or None."""
+    if hasattr(last, "feature_names_in_"):
+        return list(last.feature_names_in_)
+    if isinstance(estimator, Pipeline) and hasattr(estimator, "feature_names_in_"):
+        try:
+            return list(estimator[:-1].get_feature_names_out())
+        except AttributeError:  # of a step that cannot name what it makes
+            return None
+    return None
 
 
 def _whitened(covariance, direction, root):

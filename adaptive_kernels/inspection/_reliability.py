@@ -1,0 +1,405 @@
+"""Whether a model is right as often as it says."""
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import check_is_fitted
+
+from .._array import to_numpy
+from ..metrics import interval_coverage
+from ._style import COLORS, GREY, check_axes, clear_frame
+
+_CURVE, _DIAGONAL = "reliability curve", "reliability diagonal"
+_MARKERS = ("o", "s", "D", "^", "v", "P")
+_LEVELS = np.arange(1, 100) / 100
+_READ_AT = 0.9
+# Two standard errors: some 95 %.
+_ERRORS = 2
+
+
+class ReliabilityDisplay:
+    """How often a model is right against how often it claims to be.
+
+    For regressors: the share of observations inside the central normal intervals, at
+    every level. The grey band is what sampling alone does to a calibrated model: two
+    binomial standard errors. For classifiers: accuracy against the probability of the
+    predicted class, in bins of equally many rows, with Wilson intervals of two standard
+    errors. A curve below the diagonal claims too much. Build it with
+    :meth:`from_estimator` or :meth:`from_predictions`, with held-out data.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observed values, or labels.
+    y_pred : array-like, shaped like y_true
+        Predicted means, or labels.
+    y_std : array-like, shaped like y_true, default=None
+        Standard deviations of new observations, in the units of y.
+    confidence : array-like of shape (n_samples,), default=None
+        Probability of each predicted label. Either this or `y_std` has to be given.
+    n_bins : int, default=10
+        Bins of the confidence at most; equal values stay together.
+
+    Attributes
+    ----------
+    nominal_ : ndarray of shape (n_points,)
+        Levels of the intervals, or mean confidence in each bin.
+    observed_ : ndarray of shape (n_points,) or (n_points, n_outputs)
+        Share of observations inside, or accuracy.
+    coverage_ : float, ndarray of shape (n_outputs,) or None
+        Share inside the 90 % intervals; None for classifiers.
+    calibration_error_ : float or None
+        Expected calibration error: mean of the distances between accuracy and
+        confidence, bins weighted by rows. None for regressors.
+    sampling_error_ : float or None
+        What a calibrated classifier would show in its place, on average.
+    lines_ : list of matplotlib Line2D
+        A curve for each output, or the bins.
+    errorbar_ : matplotlib ErrorbarContainer or None
+        The bins with their intervals.
+    ax_ : matplotlib Axes
+        Axes of the picture.
+    figure_ : matplotlib Figure
+        Figure that holds the axes.
+
+    References
+    ----------
+    Kuleshov, Fenner and Ermon, "Accurate uncertainties for deep learning using
+    calibrated regression", ICML 2018; Guo, Pleiss, Sun and Weinberger, "On calibration
+    of modern neural networks", ICML 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adaptive_kernels.inspection import ReliabilityDisplay
+    >>> noise = np.random.default_rng(0).standard_normal(1000)
+    >>> display = ReliabilityDisplay.from_predictions(
+    ...     noise, np.zeros(1000), y_std=np.full(1000, 0.5)
+    ... )
+    >>> display.coverage_ < 0.7
+    True
+    """
+
+    def __init__(self, *, y_true, y_pred, y_std=None, confidence=None, n_bins=10):
+        self.y_true = y_true
+        self.y_pred = y_pred
+        self.y_std = y_std
+        self.confidence = confidence
+        self.n_bins = n_bins
+
+    @classmethod
+    def from_estimator(cls, estimator, X, y, *, n_bins=10, name=None, ax=None):
+        """Predict `X` and plot how reliable that is.
+
+        Parameters
+        ----------
+        estimator : fitted regressor or classifier, or a pipeline that ends in one
+            A regressor's `predict` has to know `return_std`; a classifier has to have
+            `predict_proba`, and its prediction is the most probable class.
+        X : array-like of shape (n_samples, n_features)
+            Inputs, held out.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Observed values, or labels.
+        n_bins : int, default=10
+            Bins of the confidence at most, for classifiers.
+        name : str, default=None
+            Label in the legend; None takes the class of the estimator.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure by default.
+
+        Returns
+        -------
+        display : ReliabilityDisplay
+            The drawn display.
+
+        Raises
+        ------
+        TypeError
+            If the estimator predicts no standard deviations or probabilities.
+        """
+        check_is_fitted(estimator)
+        if is_classifier(estimator):
+            labels, confidence = _most_probable(estimator, X)
+            predicted = {"y_pred": labels, "confidence": confidence}
+        else:
+            mean, std = _mean_and_std(estimator, X)
+            predicted = {"y_pred": mean, "y_std": std}
+        name = type(_last(estimator)).__name__ if name is None else name
+        return cls(y_true=y, **predicted, n_bins=n_bins).plot(ax, name=name)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true,
+        y_pred,
+        *,
+        y_std=None,
+        confidence=None,
+        n_bins=10,
+        name=None,
+        ax=None,
+    ):
+        """Plot how reliable given predictions are.
+
+        Parameters
+        ----------
+        y_true, y_pred, y_std, confidence, n_bins :
+            As in the constructor.
+        name : str, default=None
+            Label in the legend.
+        ax : matplotlib Axes, default=None
+            Axes to draw on; a new figure by default.
+
+        Returns
+        -------
+        display : ReliabilityDisplay
+            The drawn display.
+        """
+        display = cls(
+            y_true=y_true,
+            y_pred=y_pred,
+            y_std=y_std,
+            confidence=confidence,
+            n_bins=n_bins,
+        )
+        return display.plot(ax, name=name)
+
+    def plot(self, ax=None, *, name=None):
+        """Draw the curve or the bins, and the diagonal.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on, perhaps with another display; a new figure by default.
+        name : str, default=None
+            Label in the legend.
+
+        Returns
+        -------
+        display : ReliabilityDisplay
+            The display itself.
+        """
+        if (self.y_std is None) == (self.confidence is None):
+            raise ValueError(
+                "Give y_std for the predictions of a regressor, or confidence for "
+                "those of a classifier, and not both."
+            )
+        self.coverage_ = self.calibration_error_ = self.sampling_error_ = None
+        self.errorbar_ = None
+        regression = self.confidence is None
+        measured = self._intervals() if regression else self._bins()
+        self.ax_ = check_axes(ax, "ReliabilityDisplay.plot")
+        self.figure_ = self.ax_.figure
+        prefix = "" if name is None else f"{name}: "
+        draw = self._draw_intervals if regression else self._draw_bins
+        self._frame(lowest=draw(prefix, *measured))
+        return self
+
+    def _intervals(self):
+        """Coverage at every level; returns the number of rows."""
+        arrays = {"y_true": self.y_true, "y_pred": self.y_pred, "y_std": self.y_std}
+        y, mean, std = _columns(arrays)
+        if not np.all(std > 0):
+            raise ValueError(
+                "y_std must be positive everywhere: give rows that the model was not "
+                "fitted to, or a model with noise."
+            )
+        outputs = [(y[:, c], mean[:, c], std[:, c]) for c in range(y.shape[1])]
+        self.nominal_ = _LEVELS
+        self.observed_ = np.array(
+            [[interval_coverage(*o, level=p) for o in outputs] for p in _LEVELS]
+        )
+        at = np.array([interval_coverage(*o, level=_READ_AT) for o in outputs])
+        self.coverage_ = at
+        if np.ndim(to_numpy(self.y_pred)) == 1:
+            self.observed_, self.coverage_ = self.observed_[:, 0], float(at[0])
+        return (len(y),)
+
+    def _draw_intervals(self, prefix, n_rows):
+        ax = self.ax_
+        self._draw_band(n_rows)
+        shares, at = np.reshape(self.observed_, (len(_LEVELS), -1)), self.coverage_
+        first = _count(ax, _CURVE)
+        self.lines_ = []
+        for c, (share, value) in enumerate(
+            zip(shares.T, np.atleast_1d(at), strict=True)
+        ):
+            color = COLORS[(first + c) % len(COLORS)]
+            output = f"output {c}, " if shares.shape[1] > 1 else ""
+            label = f"{prefix}{output}{_READ_AT:.0%} intervals hold {value:.0%}"
+            self.lines_ += ax.plot(
+                _LEVELS,
+                share,
+                color=color,
+                marker=_MARKERS[(first + c) % len(_MARKERS)],
+                markevery=[np.searchsorted(_LEVELS, _READ_AT)],
+                clip_on=False,
+                zorder=3,
+                gid=_CURVE,
+                label=label,
+            )
+        ax.set(xlabel="level of the interval", ylabel="share of observations inside")
+        return 0.0
+
+    def _draw_band(self, n_rows):
+        gid = f"reliability band {n_rows}"
+        if any(patch.get_gid() == gid for patch in self.ax_.collections):
+            return
+        levels = np.linspace(0, 1, 201)
+        half = _ERRORS * np.sqrt(levels * (1 - levels) / n_rows)
+        low, high = np.clip([levels - half, levels + half], 0, 1)
+        label = f"calibrated, for {n_rows} rows (2 standard errors)"
+        self.ax_.fill_between(
+            levels, low, high, color="#dddddd", linewidth=0, gid=gid, label=label
+        )
+
+    def _bins(self):
+        """Accuracy and mean confidence in each bin; returns its numbers of rows."""
+        correct, confidence = self._hits()
+        edges = np.quantile(confidence, np.linspace(0, 1, self.n_bins + 1))
+        _, index, rows = np.unique(
+            np.searchsorted(edges[1:-1], confidence),
+            return_inverse=True,
+            return_counts=True,
+        )
+        self.nominal_ = np.bincount(index, confidence) / rows
+        self.observed_ = np.bincount(index, correct) / rows
+        share = rows / len(correct)
+        distances = np.abs(self.observed_ - self.nominal_)
+        # The mean of |z| is sqrt(2 / pi) for a standard normal z.
+        noise = np.sqrt(2 / np.pi * self.nominal_ * (1 - self.nominal_) / rows)
+        self.calibration_error_ = float(share @ distances)
+        self.sampling_error_ = float(share @ noise)
+        return (rows,)
+
+    def _hits(self):
+        """Whether each prediction is right, and its confidence."""
+        if not (isinstance(self.n_bins, (int, np.integer)) and self.n_bins > 0):
+            raise ValueError(f"n_bins must be a positive integer, got {self.n_bins!r}.")
+        y, labels = to_numpy(self.y_true), to_numpy(self.y_pred)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y[:, 0]
+        confidence = check_array(
+            to_numpy(self.confidence),
+            ensure_2d=False,
+            dtype=float,
+            input_name="confidence",
+        )
+        if not y.ndim == labels.ndim == confidence.ndim == 1:
+            raise ValueError(
+                "y_true, y_pred and confidence must be one-dimensional, got shapes "
+                f"{y.shape}, {labels.shape} and {confidence.shape}."
+            )
+        check_consistent_length(y, labels, confidence)
+        if confidence.min() < 0 or confidence.max() > 1 + 1e-9:
+            raise ValueError("confidence must be a probability, between 0 and 1.")
+        return y == labels, np.minimum(confidence, 1)
+
+    def _draw_bins(self, prefix, rows):
+        number = _count(self.ax_, _CURVE)
+        low, high = _wilson(self.observed_, rows)
+        color = COLORS[number % len(COLORS)]
+        self.errorbar_ = self.ax_.errorbar(
+            self.nominal_,
+            self.observed_,
+            yerr=np.maximum([self.observed_ - low, high - self.observed_], 0),
+            color=color,
+            ecolor=(color, 0.5),
+            marker=_MARKERS[number % len(_MARKERS)],
+            markersize=5,
+            linewidth=1,
+            elinewidth=1.5,
+            clip_on=False,
+            gid=_CURVE,
+            label=(
+                f"{prefix}calibration error {self.calibration_error_:.1%} "
+                f"(sampling alone {self.sampling_error_:.1%})"
+            ),
+        )
+        self.lines_ = [self.errorbar_.lines[0]]
+        self.ax_.set(xlabel="confidence in the predicted class", ylabel="accuracy")
+        return min(low.min(), self.nominal_.min())
+
+    def _frame(self, lowest):
+        ax = self.ax_
+        clear_frame(ax, "both")
+        lowest = max(0.0, np.floor(10 * lowest) / 10)
+        if _count(ax, _DIAGONAL):
+            lowest = min(lowest, ax.get_xlim()[0])
+        else:
+            ax.axline((1, 1), slope=1, color=GREY, linewidth=1, gid=_DIAGONAL)
+        ax.set(xlim=(lowest, 1), ylim=(lowest, 1))
+        ax.xaxis.set_major_formatter("{x:.0%}")
+        ax.yaxis.set_major_formatter("{x:.0%}")
+        # Below the axes, since curves that claim too little fill the upper left.
+        ax.legend(
+            frameon=False,
+            fontsize="small",
+            loc="upper left",
+            bbox_to_anchor=(0, -0.13),
+            borderaxespad=0,
+        )
+
+
+def _last(estimator):
+    return estimator[-1] if isinstance(estimator, Pipeline) else estimator
+
+
+def _count(ax, gid):
+    return sum(line.get_gid() == gid for line in ax.get_lines())
+
+
+def _mean_and_std(estimator, X):
+    try:
+        return estimator.predict(X, return_std=True)
+    except TypeError as error:
+        if "return_std" not in str(error):
+            raise
+        raise TypeError(
+            f"{type(_last(estimator)).__name__}.predict does not know return_std. "
+            "Give a regressor whose predict does: NNGPRegressor or scikit-learn's "
+            "GaussianProcessRegressor, or a pipeline that ends in one; of a search "
+            "its best_estimator_; of any other model its predictions and standard "
+            "deviations to ReliabilityDisplay.from_predictions."
+        ) from error
+
+
+def _most_probable(estimator, X):
+    """Predicted labels and their probabilities."""
+    if not hasattr(estimator, "predict_proba"):
+        raise TypeError(
+            f"{type(_last(estimator)).__name__} has no predict_proba. Wrap it in "
+            "scikit-learn's CalibratedClassifierCV, or give a classifier that predicts "
+            "probabilities."
+        )
+    probabilities = estimator.predict_proba(X)
+    if isinstance(probabilities, list):
+        raise ValueError("y has several outputs: give one classifier for each output.")
+    probabilities = to_numpy(probabilities)
+    classes = to_numpy(estimator.classes_)
+    return classes[probabilities.argmax(axis=1)], probabilities.max(axis=1)
+
+
+def _columns(arrays):
+    """Finite float arrays of one shape (n_samples, n_outputs)."""
+    checked = [
+        check_array(to_numpy(values), ensure_2d=False, dtype=float, input_name=name)
+        for name, values in arrays.items()
+    ]
+    columns = [a[:, None] if a.ndim == 1 else a for a in checked]
+    if len({a.shape for a in columns}) > 1:
+        shapes = ", ".join(
+            f"{n} {a.shape}" for n, a in zip(arrays, checked, strict=True)
+        )
+        raise ValueError(f"All arrays must have the same shape, got {shapes}.")
+    return columns
+
+
+def _wilson(share, rows):
+    """Ends of Wilson's intervals, which stay within 0 and 1 and never vanish."""
+    z = _ERRORS
+    center = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    spread = np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
+    half = z * spread / (1 + z**2 / rows)
+    return center - half, center + half
