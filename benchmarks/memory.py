@@ -11,7 +11,7 @@ import resource
 import sys
 
 import numpy as np
-from _data import sparse_relevance
+from tabular.synthetic import sparse_relevance
 from threadpoolctl import threadpool_limits
 
 from adaptive_kernels import AdaptiveKernelRegressor, OneStepSpikeFeatures

@@ -15,11 +15,11 @@ from functools import partial
 import numpy as np
 import scipy
 import sklearn
-from _data import sparse_relevance
 from scipy.linalg import lapack
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.metrics.pairwise import rbf_kernel
+from tabular.synthetic import sparse_relevance
 from threadpoolctl import threadpool_limits
 
 from adaptive_kernels import (
