@@ -14,13 +14,14 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from ._array import to_numpy
 from ._stacking import Mixture, sparse_mixture
-from ._tuning import SUBSAMPLE
 from .metrics._predictions import log_densities
 
 # Rows that a fold learns from at most: a metric is a small statistic of the data.
 LEARN_ROWS = 400
 # Rows that a fold is judged on at most.
 JUDGE_ROWS = 1000
+# Rows that tell which of few starting points to climb from.
+START_ROWS = 300
 # Iterations on all rows that follow, from what the best fold has learned.
 REFINE_ITER = 10
 
@@ -140,26 +141,27 @@ class Race:
     def __init__(self, templates, data, folds, scorer, n_jobs):
         self.templates, self.data, self.folds = templates, data, _thinned(folds)
         self.scorer, self.n_jobs = scorer, n_jobs
-        self.paths, self.starts = {}, {}
+        self.paths, self.start = {}, None
 
     def run(self, pairs, candidates):
         """Extend the paths of the pairs to the (width, scaling) candidates.
 
         A new path starts from the points of the same kernel's path on the same fold,
-        or else from the starting point that wins on (a subsample of) all rows.
+        or else from the starting point that wins on (a subsample of) all rows, for the
+        first kernel.
         """
+        if self.start is None:
+            self.start = self._winning_start(pairs[0], candidates)
         for pair in pairs:
             if pair in self.paths:
                 continue
             kin = next((p for p in self.paths if p[0] == pair[0]), None)
             if kin is None:
                 self.paths[pair] = [Path() for _ in self.folds]
-                self.starts[pair] = self._winning_start(pair, candidates)
             else:
                 self.paths[pair] = [
                     Path(points=dict(p.points)) for p in self.paths[kin]
                 ]
-                self.starts[pair] = None
         jobs = [(pair, i) for pair in pairs for i in range(len(self.folds))]
         results = Parallel(n_jobs=self.n_jobs)(
             delayed(_extend_path)(
@@ -169,7 +171,7 @@ class Race:
                 self.scorer,
                 candidates,
                 self.paths[pair][i],
-                self.starts[pair],
+                self.start,
             )
             for pair, i in jobs
         )
@@ -180,7 +182,7 @@ class Race:
         """Index of the best starting point: a choice of one among few, not a fit."""
         width = max((w for w, _ in candidates if not isinf(w)), default=inf)
         n = self.data[0].shape[0]
-        rows = np.sort(np.random.RandomState(0).permutation(n)[:SUBSAMPLE])
+        rows = np.sort(np.random.RandomState(0).permutation(n)[:START_ROWS])
         sample = [None if a is None else _safe_indexing(a, rows) for a in self.data]
         model = clone(self.templates[pair]).set_params(width=width)
         return model._winning_start(*sample)

@@ -72,8 +72,8 @@ class AdaptiveKernelRegressorCV(
     Parameters
     ----------
     kernels : list of NNGP or NTK, default=None
-        None means erf and ReLU.
-    widths : sequence of float, default=(0.1, 1, 10, inf)
+        None means that of erf.
+    widths : sequence of float, default=(0.1, 1, 10, 100, inf)
         Numbers of hidden units.
     scalings : sequence of float, default=(1.0,)
     covariance_types : sequence of {"diag", "full"}, default=("diag", "full")
@@ -149,7 +149,7 @@ tol, device, random_state :
         self,
         kernels=None,
         *,
-        widths=(0.1, 1, 10, inf),
+        widths=(0.1, 1, 10, 100, inf),
         scalings=(1.0,),
         covariance_types=("diag", "full"),
         cv=None,
@@ -215,7 +215,7 @@ tol, device, random_state :
         """The list of kernels, after every grid has been checked."""
         kernels = self.kernels
         if kernels is None:
-            kernels = [NNGP("erf"), NNGP("relu")]
+            kernels = [NNGP("erf")]
         types = self.covariance_types
         if len(kernels) == 0:
             raise ValueError("kernels is empty: give at least one.")
