@@ -141,23 +141,21 @@ class Race:
     def __init__(self, templates, data, folds, scorer, n_jobs):
         self.templates, self.data, self.folds = templates, data, _thinned(folds)
         self.scorer, self.n_jobs = scorer, n_jobs
-        self.paths, self.start = {}, None
+        self.paths, self.starts = {}, {}
 
     def run(self, pairs, candidates):
         """Extend the paths of the pairs to the (width, scaling) candidates.
 
         A new path starts from the points of the same kernel's path on the same fold,
-        or else from the starting point that wins on (a subsample of) all rows, for the
-        first kernel.
+        or else from the starting point that wins on (a subsample of) all rows.
         """
-        if self.start is None:
-            self.start = self._winning_start(pairs[0], candidates)
         for pair in pairs:
             if pair in self.paths:
                 continue
             kin = next((p for p in self.paths if p[0] == pair[0]), None)
             if kin is None:
                 self.paths[pair] = [Path() for _ in self.folds]
+                self.starts[pair] = self._winning_start(pair, candidates)
             else:
                 self.paths[pair] = [
                     Path(points=dict(p.points)) for p in self.paths[kin]
@@ -171,7 +169,7 @@ class Race:
                 self.scorer,
                 candidates,
                 self.paths[pair][i],
-                self.start,
+                self.starts.get(pair),
             )
             for pair, i in jobs
         )
