@@ -41,7 +41,7 @@ class Path:
     densities: dict = field(default_factory=dict)
 
 
-def _extend_path(estimator, data, fold, scorer, candidates, path, only):
+def _extend_path(estimator, data, fold, judge, candidates, path, only):
     """Fit and score more (width, scaling) pairs, each from its nearest neighbour."""
     train, test = (
         [None if a is None else _safe_indexing(a, rows) for a in data] for rows in fold
@@ -59,7 +59,7 @@ def _extend_path(estimator, data, fold, scorer, candidates, path, only):
             else:
                 model = model._at_scaling(scaling)
             fitted = perf_counter()
-            score, densities = _score(scorer, model, *test)
+            score, densities = _score(*judge, model, *test)
             times = fitted - began, perf_counter() - fitted
             path.scores[width, scaling] = (score, *times)
             path.densities[width, scaling] = densities
@@ -97,15 +97,20 @@ def _nearest_first(widths, points):
         yield width
 
 
-def _score(scorer, model, X, y, sample_weight):
+def _score(scorer, density, model, X, y, sample_weight):
     """Score of a fitted model and, for the default score, its density at every row."""
     if scorer is None:
-        mean, std = (to_numpy(a) for a in model.predict(X, return_std=True))
         weight = None if sample_weight is None else to_numpy(sample_weight)
-        densities = log_densities(to_numpy(y), mean, std)
+        densities = density(model, X, y)
         return float(np.average(densities, weights=weight)), densities
     weight = {} if sample_weight is None else {"sample_weight": sample_weight}
     return float(scorer(model, X, y, **weight)), None
+
+
+def gaussian_log_density(model, X, y):
+    """Log density of every row under a regressor's predictions: ndarray (n,)."""
+    mean, std = (to_numpy(a) for a in model.predict(X, return_std=True))
+    return log_densities(to_numpy(y), mean, std)
 
 
 def _refit(estimator, data, width, scalings, start):
@@ -118,7 +123,7 @@ def _refit(estimator, data, width, scalings, start):
     return [model, *(model._at_scaling(scaling) for scaling in scalings[1:])]
 
 
-def _thinned(folds):
+def thinned(folds):
     """Folds of random rows where there are more than it takes to learn and judge."""
     rng = np.random.RandomState(0)
 
@@ -136,11 +141,14 @@ class Race:
     data : X, y, sample weights or None
     folds : list of (train, test)
     scorer : callable, or None for the predictive log density
+    density : callable, log densities (n,) of a fitted model, X and y
     """
 
-    def __init__(self, templates, data, folds, scorer, n_jobs):
-        self.templates, self.data, self.folds = templates, data, _thinned(folds)
-        self.scorer, self.n_jobs = scorer, n_jobs
+    def __init__(
+        self, templates, data, folds, scorer, n_jobs, density=gaussian_log_density
+    ):
+        self.templates, self.data, self.folds = templates, data, folds
+        self.scorer, self.density, self.n_jobs = scorer, density, n_jobs
         self.paths, self.starts = {}, {}
 
     def run(self, pairs, candidates):
@@ -166,7 +174,7 @@ class Race:
                 self.templates[pair],
                 self.data,
                 self.folds[i],
-                self.scorer,
+                (self.scorer, self.density),
                 candidates,
                 self.paths[pair][i],
                 self.starts.get(pair),

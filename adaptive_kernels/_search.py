@@ -25,7 +25,7 @@ from ._model import (
     validate_rows,
     validate_training,
 )
-from ._race import Race
+from ._race import Race, thinned
 from ._regression import AdaptiveKernelRegressor
 from ._stacking import predict_mixture
 from .kernels import NNGP
@@ -260,7 +260,7 @@ tol, device, random_state :
         scorer = None
         if self.scoring is not None:
             scorer = check_scoring(templates[0, types[0]], self.scoring)
-        race = Race(templates, data, folds, scorer, self.n_jobs)
+        race = Race(templates, data, thinned(folds), scorer, self.n_jobs)
         for kind in types:
             # Infinite width does not adapt, so that the first type stands for all.
             widths = [w for w in self.widths if kind == types[0] or not isinf(w)]
