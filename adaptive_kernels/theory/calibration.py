@@ -19,15 +19,17 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from .._array import asarray_like, namespace, to_numpy
+from .._array import asarray_like, diagonal, namespace, to_numpy
 from .._linalg import factorize, leave_one_out
 from ..kernels._recursion import features, symmetric_matrices
 from .posterior import GaussianPosterior
 from .variational import Data
 
-# Noise variances to try besides that of the evidence, relative to the kernel's mean
-# diagonal: the evidence of labels taken for Gaussian numbers is no judge of it.
-NOISES = tuple((10.0 ** np.arange(-3, 0.6, 0.5)).tolist())
+# The evidence of labels taken for Gaussian numbers is no judge of the noise, and only
+# where the walk for a better one starts. It ends at shares of the kernel's mean
+# diagonal.
+NOISE_RANGE = (1e-3, 10.0**0.5)
+NOISE_STEP = 10**0.5
 TYPICAL_LOGIT = 4.0
 SLOPE_SPREAD, OFFSET_SPREAD = 0.5, 1.0
 
@@ -117,6 +119,8 @@ class ClassPosterior:
 def fit_class_posterior(X, labels, weights, point):
     """Noise and calibration of least leave-one-out log loss, kernel held fixed.
 
+    The noise goes downhill from that of the evidence, in factors of `NOISE_STEP`.
+
     Parameters
     ----------
     X : array (n, d)
@@ -132,24 +136,40 @@ def fit_class_posterior(X, labels, weights, point):
     shares = np.ones(len(labels)) if weights is None else to_numpy(weights)
     mean = shares @ labels / np.sum(shares)
     data = Data(X, asarray_like(labels - mean, X), weights)
-    tried = []
-    for noise, moments in _leave_one_out_path(data, point):
+    F = features(X, point.network, point.root)
+    K = symmetric_matrices(F, point.network, lower=True)[int(point.network.tangent)]
+    unit = float(namespace(K).mean(diagonal(K))) or 1.0
+
+    def trial(noise):
+        moments = _leave_one_out(K, data, noise)
         calibration, loss = fit_calibration(*moments, labels, shares)
-        tried.append((loss, noise, calibration))
-    loss, noise, calibration = min(tried, key=lambda trial: trial[0])
-    posterior, _ = GaussianPosterior.fit(data, replace(point, alpha=noise))
+        return loss, noise, calibration
+
+    lowest, highest = (unit * share for share in NOISE_RANGE)
+    loss, noise, calibration = _downhill(trial, point.alpha, lowest, highest)
+    factored = factorize(K, data.Y, data.noise(noise))
+    point = replace(point, alpha=noise)
+    posterior = GaussianPosterior(point, F, factored.factor, factored.dual)
     return ClassPosterior(posterior, calibration, loss)
 
 
-def _leave_one_out_path(data, point):
-    """Noise variances, each with the means (n, C) and std (n,) of rows left out."""
-    F = features(data.X, point.network, point.root)
-    K = symmetric_matrices(F, point.network, lower=True)[int(point.network.tangent)]
-    xp = namespace(K)
-    unit = float(xp.mean(xp.linalg.diagonal(K))) or 1.0
-    for noise in (point.alpha, *(unit * share for share in NOISES)):
-        own = data.noise(noise)
-        mean, variance = leave_one_out(factorize(1.0 * K, data.Y, own), data.Y)
-        variance = to_numpy(variance - own)
-        std = np.sqrt(np.maximum(variance, 0) + noise)
-        yield noise, (to_numpy(mean), std)
+def _downhill(trial, noise, lowest, highest):
+    """The trial of least loss that a walk from `noise` meets, down first, then up."""
+    first = best = trial(noise)
+    for factor, end in ((1 / NOISE_STEP, lowest), (NOISE_STEP, highest)):
+        while (best[1] * factor - end) * (factor - 1) < 0:
+            following = trial(best[1] * factor)
+            if following[0] >= best[0]:
+                break
+            best = following
+        if best is not first:
+            break
+    return best
+
+
+def _leave_one_out(K, data, noise):
+    """Means (n, C) and standard deviations (n,) of the labels of rows left out."""
+    own = data.noise(noise)
+    mean, variance = leave_one_out(factorize(1.0 * K, data.Y, own), data.Y)
+    std = np.sqrt(np.maximum(to_numpy(variance - own), 0) + noise)
+    return to_numpy(mean), std
