@@ -17,15 +17,28 @@ from ._array import (
     as_float64,
     asarray_like,
     check_device,
+    check_memory,
     index_like,
+    namespace,
     small_problem_threads,
+    to_device,
 )
-from ._labels import codes_of, labels_at, signed_columns, validate_labels
-from ._model import ArrayModel, unchanged_on_failure, validate_rows
+from ._labels import (
+    codes_of,
+    labels_at,
+    signed_columns,
+    stratified_rows,
+    validate_labels,
+)
+from ._model import ArrayModel, distinct_rows, unchanged_on_failure, validate_rows
 from ._regression import AdaptiveKernelRegressor
 from .kernels._base import WideKernel
 from .theory.calibration import fit_class_posterior
+from .theory.variational import Data
 
+# A kernel has a number for each feature, and hardly changes beyond these rows; the
+# posterior and its calibration take all rows.
+KERNEL_ROWS = 1000
 _PASSED = ("kernel", "optimizer", "n_restarts_optimizer", "device", "random_state")
 
 
@@ -75,22 +88,25 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         return self
 
     def _fit(self, X, codes, weights, classes):
-        columns = asarray_like(signed_columns(codes, len(classes)), as_float64(X))
-        self._adopt(self._regressor().fit(X, columns, weights))
+        rows = self._rows(X, codes, weights, len(classes))
+        sample = learning_rows(rows)
+        regressor = self._regressor().fit(sample.X, sample.Y, sample.weights)
+        self._adopt(regressor, rows)
 
-    def _adopt(self, regressor):
-        """Take the kernel of a fitted regressor, and calibrate on its rows."""
-        rows = regressor._training
-        codes = codes_of(rows.Y * regressor._y_scale + regressor._y_mean)
-        n_classes = max(rows.Y.shape[1], 2)
-        with small_problem_threads(rows.X.shape[0]):
-            self._classes = fit_class_posterior(
-                rows.X,
-                np.eye(n_classes)[codes],
-                rows.weights,
-                regressor._posterior.point,
-            )
-        self.regressor_ = regressor
+    def _rows(self, X, codes, weights, n_classes):
+        """The distinct rows with signed columns as targets, on the device."""
+        X = as_float64(to_device(X, self.device))
+        columns = asarray_like(signed_columns(codes, n_classes), X)
+        kept, _, weights = distinct_rows(X, columns, weights)
+        check_memory(X, len(kept), 2)
+        weights = None if weights is None else asarray_like(weights, X)
+        index, xp = index_like(kept, X), namespace(X)
+        return Data(xp.take(X, index, axis=0), xp.take(columns, index, axis=0), weights)
+
+    def _adopt(self, regressor, rows):
+        """Take the kernel of a fitted regressor, and calibrate on the rows."""
+        self._classes = calibrated(regressor, rows)
+        self.regressor_, self.X_train_ = regressor, rows.X
 
     @property
     def kernel_(self):
@@ -111,12 +127,6 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         return self._classes.loss
 
     @property
-    def X_train_(self):
-        """Distinct training rows of positive weight, in lexicographic order."""
-        check_is_fitted(self)
-        return self.regressor_.X_train_
-
-    @property
     def n_iter_(self):
         """Iterations of the optimizer."""
         check_is_fitted(self)
@@ -126,7 +136,10 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         """(m, C) on the host, and X as validated."""
         X = as_float64(validate_rows(self, X, method))
         with small_problem_threads(self.X_train_.shape[0]):
-            return self._classes.log_probabilities(X), X
+            return self._class_log_probabilities(X), X
+
+    def _class_log_probabilities(self, X):
+        return self._classes.log_probabilities(X)
 
     def decision_function(self, X):
         """Log odds, or log probabilities.
@@ -173,6 +186,23 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         """
         logs, X = self._log_probabilities(X, "predict")
         return labels_at(self.classes_, np.argmax(logs, axis=1), X)
+
+
+def learning_rows(rows):
+    """A stratified sample of the rows, from which the kernel is learned."""
+    codes = codes_of(rows.Y)
+    if len(codes) <= KERNEL_ROWS:
+        return rows
+    return rows.take(index_like(stratified_rows(codes, KERNEL_ROWS), rows.X))
+
+
+def calibrated(regressor, rows):
+    """Class posterior of rows with signed columns, for a regressor's kernel."""
+    labels = np.eye(max(rows.Y.shape[1], 2))[codes_of(rows.Y)]
+    with small_problem_threads(rows.X.shape[0]):
+        return fit_class_posterior(
+            rows.X, labels, rows.weights, regressor._posterior.point
+        )
 
 
 class NNGPClassifier(WideNetworkClassifier):

@@ -1,18 +1,29 @@
 """Choice of kernel, covariance type and width of a classifier by cross-validation."""
 
-from math import inf
+from dataclasses import replace
+from math import inf, isinf
 from numbers import Integral
 
 import numpy as np
+from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import StratifiedKFold, check_cv
+from sklearn.utils.validation import check_is_fitted
 
-from ._array import as_float64, asarray_like, to_numpy
-from ._classification import AdaptiveKernelClassifier
-from ._labels import codes_of, signed_columns
-from ._search import AdaptiveKernelRegressorCV
+from ._array import asarray_like, to_numpy
+from ._classification import (
+    AdaptiveKernelClassifier,
+    calibrated,
+    learning_rows,
+)
+from ._labels import codes_of, signed_columns, stratified_rows
+from ._race import Race
+from ._search import AdaptiveKernelRegressorCV, _warn_about
 
+# Least width of a full covariance, which overfits labels at small ones.
+FULL_WIDTH = 10
+TRAIN_ROWS, TEST_ROWS = 600, 1000
 _SHARED = (
     "optimizer",
     "n_restarts_optimizer",
@@ -34,10 +45,10 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
     kernels : list of NNGP or NTK, default=None
         None means erf, ReLU and the cosine whose NNGP is the radial-basis-function
         kernel.
-    widths : sequence of float, default=(1, 3, 10, 30, 1000, inf)
+    widths : sequence of float, default=(1, 3, 10, 100, inf)
         Numbers of hidden units.
     covariance_types : sequence of {"diag", "full"}, default=("diag", "full")
-    cv : int, cross-validation generator or iterable, default=5
+    cv : int, cross-validation generator or iterable, default=3
         A number of folds is stratified and shuffled, with `random_state` or with
         seed 0.
     scoring : str, callable or None, default=None
@@ -92,16 +103,16 @@ leave_one_out_log_loss_, X_train_, n_iter_, n_features_in_, feature_names_in_ :
         self,
         kernels=None,
         *,
-        widths=(1, 3, 10, 30, 1000, inf),
+        widths=(1, 3, 10, 100, inf),
         covariance_types=("diag", "full"),
-        cv=5,
+        cv=3,
         scoring=None,
         n_jobs=None,
         class_weight=None,
         optimizer="evidence",
         n_restarts_optimizer=0,
-        max_iter=50,
-        tol=1.0,
+        max_iter=20,
+        tol=2.0,
         device=None,
         random_state=None,
     ):
@@ -120,36 +131,158 @@ leave_one_out_log_loss_, X_train_, n_iter_, n_features_in_, feature_names_in_ :
         self.random_state = random_state
 
     def _fit(self, X, codes, weights, classes):
+        rows = self._rows(X, codes, weights, len(classes))
         shared = {name: getattr(self, name) for name in _SHARED}
         template = AdaptiveKernelClassifier(class_weight=self.class_weight, **shared)
-        search = AdaptiveKernelRegressorCV(
+        search = ClassSearch(
             self.kernels,
             widths=self.widths,
             covariance_types=self.covariance_types,
-            cv=list(self._splitter().split(to_numpy(X), codes)),
-            scoring=HeldOutScore(template, classes, self.scoring),
+            cv=_capped(self._splitter().split(to_numpy(X), codes), codes),
+            scoring=self.scoring and HeldOutScore(template, classes, self.scoring),
             n_jobs=self.n_jobs,
             **shared,
         )
-        columns = asarray_like(signed_columns(codes, len(classes)), as_float64(X))
-        search.fit(X, columns, weights)
-        self._adopt(search.best_estimator_)
-        chosen = {k: v for k, v in search.best_params_.items() if k != "scaling"}
-        best = clone(template).set_params(**chosen)
-        best.n_features_in_ = self.n_features_in_
-        best.regressor_, best._classes = self.regressor_, self._classes
-        best.classes_ = classes
-        self.best_estimator_, self.best_params_ = best, chosen
-        self.cv_results_ = _without_scaling(search.cv_results_)
+        search.rows = learning_rows(rows)
+        search.fit(X, asarray_like(signed_columns(codes, len(classes)), X), weights)
+        fitted = [self._member(template, r, rows, classes) for r in search.fitted]
+        self.members_, self.weights_ = fitted[: len(search.weights_)], search.weights_
+        self.best_estimator_ = fitted[search.place_of_best]
+        self.best_params_ = _without_scaling(search.best_params_)
+        self.cv_results_ = _results_without_scaling(search.cv_results_)
         for name in ("best_index_", "best_score_", "n_splits_"):
             setattr(self, name, getattr(search, name))
+        self.X_train_ = rows.X
+
+    def _member(self, template, regressor, rows, classes):
+        names = ("kernel", "covariance_type", "width")
+        chosen = {name: getattr(regressor, name) for name in names}
+        member = clone(template).set_params(**chosen)
+        member.n_features_in_, member.classes_ = self.n_features_in_, classes
+        member._adopt(regressor, rows)
+        return member
 
     def _splitter(self):
         if self.cv is not None and not isinstance(self.cv, Integral):
             return check_cv(self.cv, classifier=True)
         seed = 0 if self.random_state is None else self.random_state
-        n_splits = 5 if self.cv is None else self.cv
+        n_splits = 3 if self.cv is None else self.cv
         return StratifiedKFold(n_splits, shuffle=True, random_state=seed)
+
+    @property
+    def regressor_(self):
+        """The fitted regressor of `best_estimator_`."""
+        check_is_fitted(self)
+        return self.best_estimator_.regressor_
+
+    @property
+    def feature_importances_(self):
+        """Weighted mean of the members' importances: (d,)."""
+        check_is_fitted(self)
+        return sum(
+            weight * member.feature_importances_
+            for weight, member in zip(self.weights_, self.members_, strict=True)
+        )
+
+    @property
+    def alpha_(self):
+        """Noise variance of the labels in `best_estimator_`."""
+        check_is_fitted(self)
+        return self.best_estimator_.alpha_
+
+    @property
+    def leave_one_out_log_loss_(self):
+        """That of `best_estimator_`."""
+        check_is_fitted(self)
+        return self.best_estimator_.leave_one_out_log_loss_
+
+    def _class_log_probabilities(self, X):
+        logs = [member._class_log_probabilities(X) for member in self.members_]
+        shares = np.array(self.weights_)[:, None, None]
+        return logsumexp(np.stack(logs), axis=0, b=shares)
+
+
+def _capped(folds, codes):
+    """Folds with at most `TRAIN_ROWS` rows to fit and `TEST_ROWS` to judge by."""
+    return [
+        tuple(
+            side[stratified_rows(codes[side], n_rows)]
+            for side, n_rows in zip(fold, (TRAIN_ROWS, TEST_ROWS), strict=True)
+        )
+        for fold in folds
+    ]
+
+
+class ClassSearch(AdaptiveKernelRegressorCV):
+    """The search of the regressor, on signed columns and by the score of classes.
+
+    rows : Data
+        What the chosen candidates are fitted to in the end, as `fitted`: the members of
+        the mixture, and the best single candidate, at `place_of_best`.
+    """
+
+    def _search(self, data, folds, kernels):
+        types = list(self.covariance_types)
+        templates = {
+            (k, kind): self._template(kernel, kind)
+            for k, kernel in enumerate(kernels)
+            for kind in types
+        }
+        for template in templates.values():
+            template._validate_params()
+            template._kernel().network()
+        race = Race(
+            templates, data, folds, self.scoring, self.n_jobs, class_log_density
+        )
+        first = [(k, types[0]) for k in range(len(kernels))]
+        large = _middle(self.widths)
+        race.run(first, [(large, 1.0)])
+        best = [k for k, _ in race.ranking()[:2]]
+        for kind in types[1:]:
+            widths = self._widths_of(kind)
+            second = _middle(widths)
+            race.run([(k, kind) for k in best], [(second, 1.0)])
+        leader = race.ranking()[0]
+        race.run([leader], [(w, 1.0) for w in self._widths_of(leader[1])])
+        self.n_splits_ = len(folds)
+        self._conclude(race, kernels)
+
+    def _widths_of(self, kind):
+        wide = [w for w in self.widths if w >= FULL_WIDTH]
+        return wide if kind == "full" and wide else self.widths
+
+    def _conclude(self, race, kernels):
+        keys, results = race.results(kernels)
+        best = int(np.argmin(results["rank_test_score"]))
+        self.cv_results_, self.best_index_ = results, best
+        self.best_score_ = float(results["mean_test_score"][best])
+        self.best_params_ = results["params"][best]
+        mixture = race.mixture(keys, best)
+        chosen = list(dict.fromkeys([*mixture.indices.tolist(), best]))
+        _warn_about(race.unconverged_widths([keys[i] for i in chosen]))
+        race.data = self.rows.X, self.rows.Y, self.rows.weights
+        self.fitted = race.refit([keys[i] for i in chosen])
+        self.weights_ = mixture.weights.tolist()
+        self.place_of_best = chosen.index(best)
+
+
+def _middle(widths):
+    """A finite width (or infinity) around the middle of the grid."""
+    finite = sorted(w for w in widths if not isinf(w)) or [inf]
+    return finite[len(finite) // 2]
+
+
+def signed_rows(regressor):
+    """Training rows of a regressor on signed columns, with these as targets."""
+    rows = regressor._training
+    return replace(rows, Y=rows.Y * regressor._y_scale + regressor._y_mean)
+
+
+def class_log_density(regressor, X, columns):
+    """Log probabilities (n,) of the labels under a regressor on signed columns."""
+    posterior = calibrated(regressor, signed_rows(regressor))
+    codes = codes_of(columns)
+    return posterior.log_probabilities(X)[np.arange(len(codes)), codes]
 
 
 class HeldOutScore:
@@ -157,32 +290,29 @@ class HeldOutScore:
 
     template : AdaptiveKernelClassifier
     classes : ndarray (C,)
-    scoring : str, callable, or None for the mean log probability of the labels
+    scoring : str or callable
     """
 
     def __init__(self, template, classes, scoring):
         self.template, self.classes, self.scoring = template, classes, scoring
 
     def __call__(self, regressor, X, columns, sample_weight=None):
-        codes = codes_of(columns)
         model = clone(self.template)
         model.n_features_in_ = regressor.n_features_in_
-        model._adopt(regressor)
+        model._adopt(regressor, signed_rows(regressor))
         model.classes_ = self.classes
-        if self.scoring is None:
-            logs, _ = model._log_probabilities(X, "score")
-            weight = None if sample_weight is None else to_numpy(sample_weight)
-            return np.average(logs[np.arange(len(codes)), codes], weights=weight)
         scorer = check_scoring(model, self.scoring)
         weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return float(scorer(model, X, self.classes[codes], **weight))
+        return float(scorer(model, X, self.classes[codes_of(columns)], **weight))
 
 
-def _without_scaling(results):
+def _without_scaling(params):
+    """Parameters of a candidate without the one scaling."""
+    return {name: value for name, value in params.items() if name != "scaling"}
+
+
+def _results_without_scaling(results):
     """`cv_results_` of a regressor's search without its one scaling."""
     kept = {name: values for name, values in results.items() if name != "param_scaling"}
-    kept["params"] = [
-        {name: value for name, value in params.items() if name != "scaling"}
-        for params in results["params"]
-    ]
+    kept["params"] = [_without_scaling(params) for params in results["params"]]
     return kept

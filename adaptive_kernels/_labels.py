@@ -66,6 +66,20 @@ def codes_of(columns):
     return np.argmax(columns, axis=1)
 
 
+def stratified_rows(codes, n_rows):
+    """At most `n_rows` ascending places, with every class at its frequency.
+
+    The random choice is the same for the same codes.
+    """
+    n = len(codes)
+    if n <= n_rows:
+        return np.arange(n)
+    shuffled = np.random.RandomState(0).permutation(n)
+    by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    evenly = ((np.arange(n_rows) + 0.5) * n / n_rows).astype(int)
+    return np.sort(by_class[evenly])
+
+
 def labels_at(classes, index, like):
     """Labels of predicted codes: in the library of `like` where they are numbers."""
     labels = to_numpy(classes)[index]

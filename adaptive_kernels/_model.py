@@ -83,7 +83,7 @@ class KernelModel(ArrayModel):
         y = asarray_like(y, X)
         single = y.ndim == 1
         Y = y[:, None] if single else y
-        rows, inverse, weights = _distinct_rows(X, Y, sample_weight)
+        rows, inverse, weights = distinct_rows(X, Y, sample_weight)
         check_memory(X, len(rows), self._matrices())
         xp, index = namespace(X), index_like(rows, X)
         X, Y = xp.take(X, index, axis=0), xp.take(Y, index, axis=0)
@@ -125,7 +125,7 @@ class KernelModel(ArrayModel):
         return mean * self._y_scale + self._y_mean
 
 
-def _distinct_rows(X, Y, sample_weight):
+def distinct_rows(X, Y, sample_weight):
     """Merge rows that repeat exactly, target included, into one of their total weight.
 
     This changes nothing but the cost and the conditioning, and in the order given here

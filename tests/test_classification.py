@@ -10,17 +10,25 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, softmax
 from sklearn import config_context
 from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.model_selection import (
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+)
 
 from adaptive_kernels import (
     AdaptiveKernelClassifier,
     AdaptiveKernelClassifierCV,
     NNGPClassifier,
+    _classification,
+    _classification_search,
     _linalg,
 )
+from adaptive_kernels._labels import stratified_rows
 from adaptive_kernels.kernels import NNGP, NTK
 from adaptive_kernels.theory.calibration import (
-    NOISES,
+    NOISE_RANGE,
+    NOISE_STEP,
     Calibration,
     fit_calibration,
     fit_class_posterior,
@@ -74,8 +82,8 @@ def test_leave_one_out_loss_by_brute_force(kernel, weights):
     fitted = fit_class_posterior(X, labels, weights, point)
     shares = np.ones(60) if weights is None else weights
     centre = shares @ labels / shares.sum()
-    losses = []
-    for noise in (0.3, *(np.mean(kernel.diag(X)) * share for share in NOISES)):
+
+    def brute_loss(noise):
         means, stds = np.empty((60, 3)), np.empty(60)
         for i in range(60):
             rest = np.arange(60) != i
@@ -84,8 +92,35 @@ def test_leave_one_out_loss_by_brute_force(kernel, weights):
             posterior, _ = GaussianPosterior.fit(data, replace(point, alpha=noise))
             mean, variance = posterior.variance(X[i : i + 1])
             means[i], stds[i] = mean[0], np.sqrt(variance[0, 0] + noise)
-        losses.append(fit_calibration(means, stds, labels, shares)[1])
-    assert_allclose(fitted.loss, min(losses), rtol=1e-6)
+        return fit_calibration(means, stds, labels, shares)[1]
+
+    steps = np.log(fitted.noise / 0.3) / np.log(NOISE_STEP)
+    assert_allclose(steps, round(steps), atol=1e-9)
+    assert_allclose(fitted.loss, brute_loss(fitted.noise), rtol=1e-6)
+    lowest, highest = np.mean(kernel.diag(X)) * np.array(NOISE_RANGE)
+    for beside in (fitted.noise / NOISE_STEP, fitted.noise * NOISE_STEP):
+        assert not lowest < beside < highest or brute_loss(beside) > fitted.loss
+    given = Data(X, labels - centre, weights)
+    again, _ = GaussianPosterior.fit(given, replace(point, alpha=fitted.noise))
+    mean, variance = again.variance(X_NEW)
+    std = np.sqrt(variance[:, 0] + fitted.noise)
+    expected = fitted.calibration.log_probabilities(mean, std)
+    assert_allclose(fitted.log_probabilities(X_NEW), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("start", [1e-6, 1e-2, 1e2])
+def test_any_start_leads_to_a_good_noise(start):
+    rows, codes, _ = linear_truth(80, 3, 13)
+    labels = np.eye(3)[codes]
+    point = Hyperparameters(NNGP("erf").network(), start)
+    found = fit_class_posterior(rows, labels, None, point)
+    unit = np.mean(NNGP("erf").diag(rows))
+    fine = [
+        fit_class_posterior(rows, labels, None, replace(point, alpha=alpha)).loss
+        for alpha in unit * np.geomspace(*NOISE_RANGE, 12)
+    ]
+    # Steps of half a decade are coarse only where the valley is flat.
+    assert found.loss < min(fine) + 0.01
 
 
 def test_calibration_maximises_its_posterior():
@@ -286,7 +321,8 @@ def test_all_classes_share_the_factorisations(monkeypatch):
         count.clear()
         fixed().fit(X, np.arange(60) % n_classes)
         numbers.append(len(count))
-    assert numbers[0] == numbers[1] <= len(NOISES) + 4
+    # At most the ten half decades of the noise's range, and one fit before and after.
+    assert max(numbers) <= 13
 
 
 def test_adaptation_finds_the_features_that_matter():
@@ -333,10 +369,109 @@ def test_search_scores_by_cross_validation():
     assert set(search.best_params_) == {"kernel", "covariance_type", "width"}
     again = NNGPClassifier(search.best_params_["kernel"], optimizer=None)
     again.fit(X, COLOURS[CODES])
-    assert_allclose(search.predict_proba(X_NEW), again.predict_proba(X_NEW))
     best = search.best_estimator_
-    assert_array_equal(best.predict(X_NEW), search.predict(X_NEW))
-    assert_array_equal(best.score(X, COLOURS[CODES]), search.score(X, COLOURS[CODES]))
+    assert_allclose(best.predict_proba(X_NEW), again.predict_proba(X_NEW))
+    assert best.alpha_ == search.alpha_
+    mixed = sum(
+        weight * member.predict_proba(X_NEW)
+        for weight, member in zip(search.weights_, search.members_, strict=True)
+    )
+    assert_allclose(search.predict_proba(X_NEW), mixed)
+    assert_array_equal(search.predict(X_NEW), search.classes_[mixed.argmax(axis=1)])
+
+
+def test_members_are_those_that_predict_best_out_of_fold():
+    kernels = [NNGP("erf", bias_variance=b) for b in (0.01, 300.0)]
+    kernels.append(NNGP("rbf", weight_variance=400.0))
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    rows, codes, _ = linear_truth(150, 2, 8)
+    given = {"widths": (INFINITY,), "covariance_types": ("diag",), "optimizer": None}
+    search = AdaptiveKernelClassifierCV(kernels, cv=3, **given).fit(rows, codes)
+    out_of_fold = np.stack(
+        [
+            cross_val_predict(
+                NNGPClassifier(kernel, optimizer=None),
+                rows,
+                codes,
+                cv=folds,
+                method="predict_proba",
+            )[np.arange(150), codes]
+            for kernel in kernels
+        ],
+        axis=1,
+    )
+    shares = [
+        np.array([a, b, 1 - a - b])
+        for a in np.linspace(0, 1, 41)
+        for b in np.linspace(0, 1 - a, 41)
+    ]
+    likeliest = max(np.sum(np.log(out_of_fold @ np.abs(w))) for w in shares)
+    weights = np.zeros(3)
+    for weight, member in zip(search.weights_, search.members_, strict=True):
+        weights[kernels.index(member.kernel)] += weight
+    assert_allclose(weights.sum(), 1)
+    # One nat is what a smaller mixture may lose.
+    assert np.sum(np.log(out_of_fold @ weights)) >= likeliest - 1.1
+    by_accuracy = AdaptiveKernelClassifierCV(
+        kernels, cv=3, scoring="accuracy", **given
+    ).fit(rows, codes)
+    assert by_accuracy.weights_ == [1.0]
+    assert by_accuracy.members_ == [by_accuracy.best_estimator_]
+
+
+@pytest.mark.parametrize("n_rows", [1, 40, 100, 500])
+def test_stratified_rows_keep_the_frequencies(n_rows):
+    codes = np.random.default_rng(9).permutation(np.repeat(np.arange(3), [70, 20, 10]))
+    rows = stratified_rows(codes, n_rows)
+    assert len(rows) == min(n_rows, 100) == len(np.unique(rows))
+    assert np.all(np.diff(rows) > 0)
+    shares = np.bincount(codes[rows], minlength=3) - len(rows) * np.array(
+        [0.7, 0.2, 0.1]
+    )
+    assert np.all(np.abs(shares) <= 1)
+
+
+def test_the_kernel_is_learned_from_a_sample_and_all_rows_predict(monkeypatch):
+    rows, codes, _ = linear_truth(300, 3, 10)
+    everything = fixed().fit(rows, codes)
+    monkeypatch.setattr(_classification, "KERNEL_ROWS", 60)
+    sampled = fixed().fit(rows, codes)
+    assert sampled.X_train_.shape == (300, 4)
+    assert sampled.regressor_.X_train_.shape == (60, 4)
+    # Where nothing is learned the sample makes no difference.
+    new = linear_truth(50, 3, 11)[0]
+    assert_allclose(sampled.predict_proba(new), everything.predict_proba(new))
+    tuned = NNGPClassifier().fit(rows, codes)
+    order = np.random.default_rng(0).permutation(300)
+    again = NNGPClassifier().fit(rows[order], codes[order])
+    assert_allclose(again.predict_proba(new), tuned.predict_proba(new))
+
+
+def test_large_folds_are_capped(monkeypatch):
+    rows, codes, _ = linear_truth(300, 2, 12)
+    monkeypatch.setattr(_classification_search, "TRAIN_ROWS", 50)
+    monkeypatch.setattr(_classification_search, "TEST_ROWS", 40)
+    sizes = []
+    density = _classification_search.class_log_density
+
+    def noted(regressor, X, columns):
+        sizes.append((len(regressor.X_train_), len(X)))
+        return density(regressor, X, columns)
+
+    monkeypatch.setattr(_classification_search, "class_log_density", noted)
+    search = MODELS["search"]().fit(rows, codes)
+    assert sizes == [(50, 40)] * 2
+    assert search.X_train_.shape == (300, 4)
+    assert search.regressor_.X_train_.shape == (300, 4)
+
+
+def test_full_covariances_are_searched_at_large_widths_only():
+    search = AdaptiveKernelClassifierCV([NNGP("erf")], widths=(1, 100), cv=2)
+    results = search.fit(X, CODES).cv_results_
+    names = results["param_covariance_type"], results["param_width"]
+    tried = set(zip(*names, strict=True))
+    assert ("full", 100) in tried
+    assert ("full", 1) not in tried
 
 
 @pytest.mark.parametrize("scoring", [None, "accuracy"])
@@ -393,7 +528,8 @@ def test_array_api_input(name):
         assert all(hasattr(a, "__array_namespace__") for a in (p, labels))
         p, labels = np.asarray(p), np.asarray(labels)
         loaded = pickle.loads(pickle.dumps(model))
-    assert isinstance(loaded._classes.posterior.F, np.ndarray)
+    for member in getattr(loaded, "members_", [loaded]):
+        assert isinstance(member._classes.posterior.F, np.ndarray)
     assert isinstance(loaded.classes_, np.ndarray)
     host = MODELS[name]().fit(X, CODES)
     assert_allclose(p, host.predict_proba(X_NEW), atol=1e-5)
