@@ -210,7 +210,8 @@ class NNGPClassifier(WideNetworkClassifier):
 
     NNGP means neural-network Gaussian process. One-hot labels are regressed on, with
     one kernel and one factorisation for all classes; slope and offsets of the logits,
-    and the noise, are those of least log loss over rows left out in closed form.
+    and the noise, are those of least log loss over rows left out in closed form. Beyond
+    1000 distinct rows the kernel is learned from a stratified sample of as many.
 
     Parameters
     ----------
@@ -237,8 +238,9 @@ class NNGPClassifier(WideNetworkClassifier):
         Noise variance of the labels, in units of their variance.
     leave_one_out_log_loss_ : float
     regressor_ : AdaptiveKernelRegressor
-        The fitted regressor of infinite width on labels -1 and 1.
+        The regressor of infinite width on labels -1 and 1 that learned the kernel.
     X_train_ : array of shape (n_rows, n_features)
+        Distinct training rows of positive weight, in lexicographic order.
     n_iter_ : int
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -321,7 +323,7 @@ class AdaptiveKernelClassifier(
     feature_importances_ : ndarray of shape (n_features,)
         As in `AdaptiveKernelRegressor`.
     regressor_ : AdaptiveKernelRegressor
-        The fitted regressor on labels -1 and 1.
+        The regressor on labels -1 and 1 that learned the kernel.
     kernel_, alpha_, leave_one_out_log_loss_, X_train_, n_iter_, n_features_in_, \
 feature_names_in_ :
         As in `NNGPClassifier`. After learning a covariance the leave-one-out loss is

@@ -1,4 +1,4 @@
-"""Choice of kernel, covariance type and width of a classifier by cross-validation."""
+"""Kernels, covariance types and widths of classifiers stacked by cross-validation."""
 
 from dataclasses import replace
 from math import inf, isinf
@@ -23,6 +23,7 @@ from ._search import AdaptiveKernelRegressorCV, _warn_about
 
 # Least width of a full covariance, which overfits labels at small ones.
 FULL_WIDTH = 10
+# Rows of a fold: enough to compare candidates.
 TRAIN_ROWS, TEST_ROWS = 600, 1000
 _SHARED = (
     "optimizer",
@@ -35,10 +36,16 @@ _SHARED = (
 
 
 class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
-    """`AdaptiveKernelClassifier` with its kernel and width cross-validated.
+    """A mixture of `AdaptiveKernelClassifier` members, chosen by cross-validation.
 
-    The choice is made as by `AdaptiveKernelRegressorCV`, by the log loss of calibrated
-    probabilities on rows held out, and along the same warm-started paths.
+    Candidates are evaluated in three steps, by the log loss of calibrated probabilities
+    on rows held out: the kernel, at a middle width and the first covariance type; the
+    covariance type, for the two best kernels; all widths, for the best of these pairs.
+    The probabilities of all candidates are then stacked, as `AdaptiveKernelRegressorCV`
+    stacks densities: few members remain, often two or three.
+
+    A fold learns from at most 600 rows and is judged by at most 1000; the members'
+    kernels are learned from at most 1000 rows, and all rows make their probabilities.
 
     Parameters
     ----------
@@ -46,24 +53,33 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         None means erf, ReLU and the cosine whose NNGP is the radial-basis-function
         kernel.
     widths : sequence of float, default=(1, 3, 10, 100, inf)
-        Numbers of hidden units.
+        Numbers of hidden units. A full covariance is tried from 10 up, if there is such
+        a width, since it overfits labels at smaller ones.
     covariance_types : sequence of {"diag", "full"}, default=("diag", "full")
     cv : int, cross-validation generator or iterable, default=3
         A number of folds is stratified and shuffled, with `random_state` or with
         seed 0.
     scoring : str, callable or None, default=None
-        None is the mean log probability of the labels.
+        None is the mean log probability of the labels. With any other score nothing is
+        stacked: the best candidate predicts alone.
     n_jobs : int, default=None
         Paths over folds and kernels run through joblib.
     class_weight : dict, "balanced" or None, default=None
         As in `NNGPClassifier`; scores are weighted too.
-    max_iter : int, default=50
-        Iterations of the optimizer at each width; most start at a neighbour.
+    max_iter : int, default=20
+        Iterations of the optimizer at each width; most start at a neighbour. More of
+        them raise the evidence and not the accuracy.
     optimizer, n_restarts_optimizer, tol, device, random_state :
         As in `AdaptiveKernelClassifier`.
 
     Attributes
     ----------
+    members_ : list of AdaptiveKernelClassifier
+        Members of the mixture, fitted to all rows, by decreasing weight.
+    weights_ : list of float
+        Their weights, summing to one.
+    feature_importances_ : ndarray of shape (n_features,)
+        Those of the members, averaged with their weights.
     best_params_ : dict
         "kernel", "covariance_type" and "width".
     best_score_ : float
@@ -71,13 +87,19 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
     best_index_ : int
         Its row in `cv_results_`.
     best_estimator_ : AdaptiveKernelClassifier
-        Fitted to all rows.
+        The best single candidate, fitted to all rows; not necessarily a member.
     cv_results_ : dict of arrays
         In the format of `GridSearchCV`; holds the candidates that were evaluated.
     n_splits_ : int
-    classes_, weight_covariance_, feature_importances_, regressor_, kernel_, alpha_, \
-leave_one_out_log_loss_, X_train_, n_iter_, n_features_in_, feature_names_in_ :
-        As in `AdaptiveKernelClassifier`, of `best_estimator_`.
+    weight_covariance_, regressor_, kernel_, alpha_, leave_one_out_log_loss_, n_iter_ :
+        As in `AdaptiveKernelClassifier`, of `best_estimator_`; so is `transform`.
+    classes_, X_train_, n_features_in_, feature_names_in_ :
+        As in `AdaptiveKernelClassifier`.
+
+    References
+    ----------
+    Yao, Vehtari, Simpson and Gelman, "Using stacking to average Bayesian predictive
+    distributions", Bayesian Analysis 2018.
 
     Examples
     --------
