@@ -19,7 +19,9 @@ from ._classification import (
 )
 from ._labels import codes_of, signed_columns, stratified_rows
 from ._race import Race
-from ._search import AdaptiveKernelRegressorCV, _warn_about
+from ._search import AdaptiveKernelRegressorCV
+from ._stacking import SLACK
+from .kernels import NNGP
 
 # Least width of a full covariance, which overfits labels at small ones.
 FULL_WIDTH = 10
@@ -156,8 +158,11 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         rows = self._rows(X, codes, weights, len(classes))
         shared = {name: getattr(self, name) for name in _SHARED}
         template = AdaptiveKernelClassifier(class_weight=self.class_weight, **shared)
+        kernels = self.kernels
+        if kernels is None:
+            kernels = [NNGP("erf"), NNGP("relu"), NNGP("rbf")]
         search = ClassSearch(
-            self.kernels,
+            kernels,
             widths=self.widths,
             covariance_types=self.covariance_types,
             cv=_capped(self._splitter().split(to_numpy(X), codes), codes),
@@ -259,12 +264,12 @@ class ClassSearch(AdaptiveKernelRegressorCV):
         first = [(k, types[0]) for k in range(len(kernels))]
         large = _middle(self.widths)
         race.run(first, [(large, 1.0)])
-        best = [k for k, _ in race.ranking()[:2]]
+        best = [k for k, _ in _ranking(race)[:2]]
         for kind in types[1:]:
             widths = self._widths_of(kind)
             second = _middle(widths)
             race.run([(k, kind) for k in best], [(second, 1.0)])
-        leader = race.ranking()[0]
+        leader = _ranking(race)[0]
         race.run([leader], [(w, 1.0) for w in self._widths_of(leader[1])])
         self.n_splits_ = len(folds)
         self._conclude(race, kernels)
@@ -279,13 +284,22 @@ class ClassSearch(AdaptiveKernelRegressorCV):
         self.cv_results_, self.best_index_ = results, best
         self.best_score_ = float(results["mean_test_score"][best])
         self.best_params_ = results["params"][best]
-        mixture = race.mixture(keys, best)
+        mixture = race.mixture(keys, best, spare=SLACK)
         chosen = list(dict.fromkeys([*mixture.indices.tolist(), best]))
-        _warn_about(race.unconverged_widths([keys[i] for i in chosen]))
         race.data = self.rows.X, self.rows.Y, self.rows.weights
         self.fitted = race.refit([keys[i] for i in chosen])
         self.weights_ = mixture.weights.tolist()
         self.place_of_best = chosen.index(best)
+
+
+def _ranking(race):
+    """The pairs of a race by their best mean score so far, best first."""
+
+    def score(pair):
+        paths = race.paths[pair]
+        return max(np.mean([p.scores[c][0] for p in paths]) for c in paths[0].scores)
+
+    return sorted(race.paths, key=score, reverse=True)
 
 
 def _middle(widths):

@@ -232,7 +232,7 @@ class Race:
         results["rank_test_score"] = rankdata(-order, method="min").astype(np.int32)
         return keys, results
 
-    def mixture(self, keys, best):
+    def mixture(self, keys, best, spare=None):
         """The sparse mixture of the candidates, or the best alone for another score.
 
         As in the mean score every fold counts the same.
@@ -243,7 +243,7 @@ class Race:
             np.concatenate([path.densities[candidate] for path in self.paths[pair]])
             for pair, candidate in keys
         ]
-        return sparse_mixture(np.stack(densities, axis=1), best, self._counts())
+        return sparse_mixture(np.stack(densities, axis=1), best, self._counts(), spare)
 
     def _counts(self):
         """Weights of the test rows, fold after fold, scaled to equal sums."""

@@ -63,20 +63,20 @@ def slack(counts):
     return max(SLACK, SLACK_PER_ROW * float(np.sum(counts)))
 
 
-def sparse_mixture(log_densities, best, counts):
+def sparse_mixture(log_densities, best, counts, spare=None):
     """A mixture of few candidates that is nearly as likely as the best of all.
 
     The lightest member is left out, again and again, while the log likelihood stays
-    within `slack(counts)` of the maximum; the candidate `best` alone is taken if that
-    is.
-    Candidates with an undefined density are not mixed.
+    within `spare`, or else `slack(counts)`, of the maximum; the candidate `best` alone
+    is taken if that is. Candidates with an undefined density are not mixed.
     """
     alone = Mixture(np.array([best]), np.ones(1), counts @ log_densities[:, best])
     usable = np.flatnonzero(np.isfinite(log_densities).all(axis=0))
     if best not in usable:
         return alone
     mixture = best_mixture(log_densities, usable, counts)
-    enough = mixture.log_likelihood - slack(counts)
+    spare = slack(counts) if spare is None else spare
+    enough = mixture.log_likelihood - spare
     if alone.log_likelihood >= enough:
         return alone
     while len(mixture.indices) > 1:
