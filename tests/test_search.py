@@ -404,7 +404,7 @@ def test_folds_learn_from_and_are_judged_on_some_rows(few_rows, monkeypatch):
 def test_thinned_folds_are_random_rows_of_the_folds(few_rows):
     folds = list(FOLDS.split(X))
     for (train, test), (some_train, some_test) in zip(
-        folds, _race._thinned(folds), strict=True
+        folds, _race.thinned(folds), strict=True
     ):
         for rows, some, size in ((train, some_train, 16), (test, some_test, 10)):
             assert len(set(some)) == len(some) == size and set(some) <= set(rows)
@@ -413,7 +413,7 @@ def test_thinned_folds_are_random_rows_of_the_folds(few_rows):
 
 def test_few_rows_are_not_thinned():
     folds = list(FOLDS.split(X))
-    for fold, same in zip(folds, _race._thinned(folds), strict=True):
+    for fold, same in zip(folds, _race.thinned(folds), strict=True):
         assert_array_equal(np.concatenate(fold), np.concatenate(same))
 
 
