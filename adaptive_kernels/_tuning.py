@@ -2,8 +2,8 @@
 
 A climb from the best isotropic kernel alone may stay in a region where everything is
 noise, so several deterministic points are explored and the best is followed. Beyond
-`SUBSAMPLE` rows the exploration sees a fixed random subsample, and only the last climb
-sees all rows.
+`SUBSAMPLE` rows the exploration sees a fixed random subsample; larger ones follow, and
+only the last climb sees all rows.
 """
 
 import warnings
@@ -20,6 +20,7 @@ from .theory.ascent import climb, mean_over_rows, mean_square, target_variance
 from .theory.variational import Hyperparameters
 
 SUBSAMPLE = 400
+GROWTH = 3
 EXPLORE = 20
 # Evidence per observation by which a later start must win.
 CLOSE = 0.01
@@ -71,7 +72,11 @@ def explore(data, search, starts, **kind):
 
 
 def best_climb(data, search, starts, **kind):
-    """Explore the starts, follow the best to the end of the subsample, then of all."""
+    """Explore the starts, follow the best to the end of the subsample, then of all.
+
+    Between the two come samples three times as large each: where they end the next
+    climb has little left to do, and a row costs the more the more there are.
+    """
     sample = _subsample(data)
     if len(starts) == 1:
         best = climb(sample, search, starts[0], **kind)
@@ -82,15 +87,24 @@ def best_climb(data, search, starts, **kind):
     finished = best.n_iter < EXPLORE or len(starts) == 1
     if sample is data and finished:
         return best
-    last = climb(data, search, best.point, **kind)
-    return replace(last, n_iter=last.n_iter + best.n_iter)
+    size = GROWTH * SUBSAMPLE
+    while size < data.X.shape[0]:
+        best = _further(_subsample(data, size), search, best, kind)
+        size *= GROWTH
+    return _further(data, search, best, kind)
 
 
-def _subsample(data):
+def _further(data, search, solution, kind):
+    """A climb from a solution on other rows; iterations are counted together."""
+    last = climb(data, search, solution.point, **kind)
+    return replace(last, n_iter=last.n_iter + solution.n_iter)
+
+
+def _subsample(data, size=SUBSAMPLE):
     n = data.X.shape[0]
-    if n <= SUBSAMPLE:
+    if n <= size:
         return data
-    rows = np.sort(np.random.RandomState(0).permutation(n)[:SUBSAMPLE])
+    rows = np.sort(np.random.RandomState(0).permutation(n)[:size])
     return data.take(index_like(rows, data.X))
 
 
