@@ -19,6 +19,11 @@ DEVICE_BLOCK = 4096
 CPU_BLOCK_BYTES = 2**22
 DEVICE_BLOCK_BYTES = 2**28
 
+# Matrices of m x m that a fit by m inducing points holds at its peak, the sample's
+# 4 m x m included, and the m that is recommended where memory is no limit.
+INDUCING_MATRICES = 20
+USUAL_INDUCING = 1000
+
 
 def namespace(*arrays):
     """The array-API namespace shared by the arrays; NumPy if there are none."""
@@ -229,14 +234,33 @@ def set_diagonal(matrix, values):
     return xp.where(on, values[:, None], matrix)
 
 
-def check_memory(like, n, matrices):
-    """Raise MemoryError where n x n matrices cannot fit, before any is allocated."""
+def check_memory(like, n, matrices, *, inducing=False):
+    """Raise MemoryError where n x n matrices cannot fit, before any is allocated.
+
+    With `inducing` the message names an `n_inducing` that would fit.
+    """
     free = free_bytes(like)
     need = matrices * 8 * n * n
+    if free is None or need <= free:
+        return
+    cure = "fit on fewer rows"
+    if inducing:
+        fits = min(USUAL_INDUCING, int((free / (8 * INDUCING_MATRICES)) ** 0.5 / 2))
+        cure = f"set n_inducing={max(fits, 1)}, or " + cure
+    raise MemoryError(
+        f"An exact fit of {n} rows needs {need / 2**30:.1f} GiB for its kernel "
+        f"matrix, and {free / 2**30:.1f} GiB are free: {cure}."
+    )
+
+
+def check_inducing_memory(like, m):
+    """Raise MemoryError where the matrices of m inducing points cannot fit."""
+    free = free_bytes(like)
+    need = INDUCING_MATRICES * 8 * m * m
     if free is not None and need > free:
         raise MemoryError(
-            f"An exact fit of {n} rows needs {need / 2**30:.1f} GiB for its kernel "
-            f"matrix, and {free / 2**30:.1f} GiB are free: fit on fewer rows."
+            f"n_inducing={m} needs {need / 2**30:.1f} GiB for its matrices, and "
+            f"{free / 2**30:.1f} GiB are free: lower n_inducing."
         )
 
 

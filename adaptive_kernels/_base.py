@@ -11,19 +11,29 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._array import (
+    as_float64,
     asarray_like,
     check_device,
+    check_memory,
     index_like,
     namespace,
     small_problem_threads,
+    to_device,
     to_numpy,
 )
-from ._model import KernelModel, draw_jointly, unchanged_on_failure
+from ._inducing import AllRows, inducing_data
+from ._model import (
+    KernelModel,
+    draw_jointly,
+    unchanged_on_failure,
+    validate_training,
+)
 from ._tuning import random_starts
 from .kernels import NNGP
 from .kernels._base import VARIANCES, WideKernel
-from .kernels._recursion import apply_root
-from .theory.ascent import NOISE_BOUNDS, Search, mean_square
+from .kernels._recursion import apply_root, slices_of
+from .theory.ascent import NOISE_BOUNDS, Search, mean_square, target_variance
+from .theory.inducing import InducingPosterior
 from .theory.posterior import GaussianPosterior
 from .theory.variational import (
     Data,
@@ -31,6 +41,10 @@ from .theory.variational import (
     RegularizedEvidence,
     combine_roots,
 )
+
+# With inducing points, up to this many rows are merged where they repeat.
+MERGED_ROWS = 20_000
+PREDICTED_ROWS = 8192
 
 
 class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
@@ -41,6 +55,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         "alpha": [Interval(Real, 0, None, closed="left")],
         "optimizer": [StrOptions({"evidence"}), None],
         "n_restarts_optimizer": [Interval(Integral, 0, None, closed="left")],
+        "n_inducing": [Interval(Integral, 1, None, closed="left"), None],
         "normalize_y": ["boolean"],
         "device": [str, None],
         "random_state": ["random_state"],
@@ -79,21 +94,58 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         """Fit, optionally from a given start: see `_fit`."""
         with unchanged_on_failure(self):
             check_device(self.device)
-            X, Y, weights, (single, inverse) = self._validate(X, y, sample_weight)
-            with small_problem_threads(X.shape[0]):
-                self._fit(X, Y, weights, **start)
-            self._single_output = single
-            self._row_of_sample = index_like(inverse, X)
+            self._check_inducing()
+            X, y, weights = validate_training(self, X, y, sample_weight)
+            given, mean, scale = self._rows(X, y, weights)
+            with small_problem_threads(given.X.shape[0]):
+                self._fit(given, mean, scale, **start)
         return self
+
+    def _check_inducing(self):
+        """Raise ValueError where `n_inducing` does not go with other parameters."""
+
+    def _rows(self, X, y, weights):
+        """Data, targets normalised, with their mean and scale."""
+        m, n = self.n_inducing, X.shape[0]
+        stream = m is not None and m < n
+        merge = not stream or n <= MERGED_ROWS
+        self._row_of_sample = None
+        if merge:
+            X, Y, weights, (single, inverse) = self._merged(X, y, weights)
+            stream = m is not None and m < X.shape[0]
+        else:
+            Y = asarray_like(y, as_float64(to_device(X[:1, :], self.device)))
+            single = Y.ndim == 1
+            Y = Y[:, None] if single else Y
+        self._single_output = single
+        mean, scale = self._normalize(Y, weights)
+        if not stream:
+            self._row_of_sample = index_like(inverse, X)
+            self._column_variances = column_variances(X, weights)
+            return Data(X, (Y - mean) / scale, weights), mean, scale
+        rows = AllRows(X, Y, weights, self.device)
+        self._column_variances = rows.column_variances()
+        return inducing_data(rows, m, mean, scale), mean, scale
+
+    def _check_memory(self, X, n):
+        if self.n_inducing is None or self.n_inducing >= n:
+            check_memory(X, n, self._matrices(), inducing=True)
+
+    def _require_exact(self, what):
+        """Raise AttributeError if the fit was by inducing points."""
+        if isinstance(self._posterior, InducingPosterior):
+            raise AttributeError(
+                f"{what} needs all training rows at once: fit with n_inducing=None."
+            )
 
     def _kernel(self):
         return NNGP("erf") if self.kernel is None else self.kernel
 
-    def _problem(self, X, Y, weights):
+    def _problem(self, given):
         """Data in the kernel's metric, and the evidence search over it."""
-        kernel = self._kernel()
+        kernel, X = self._kernel(), given.X
         root = kernel.metric_root(X.shape[1])
-        data = Data(apply_root(X, root), Y, weights)
+        data = replace(given, X=apply_root(X, root))
         names = [h.name for h in kernel.hyperparameters if not h.fixed]
         if self.optimizer and kernel.depth > 1 and "weight_variance" in names:
             # Deeper layers share the weight variance, which cannot take X's unit too.
@@ -114,6 +166,17 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             starts += tuple(random_starts(data, search, self.n_restarts_optimizer, rng))
         return data, root, replace(search, starts=starts)
 
+    def _scale_bounds(self, given, search):
+        """Bounds of readout variance and noise, if all rows are to tune them again."""
+        if getattr(given, "blocks", None) is None:
+            return None
+        spread = target_variance(given)
+        return {
+            name: (low * spread, high * spread)
+            for name, (low, high) in search.bounds.items()
+            if name in ("readout_variance", "alpha")
+        }
+
     def _store(self, given, mean, scale, posterior, evidence, solution):
         network, point = posterior.network, posterior.point
         metric = point.metric()
@@ -127,6 +190,9 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         )
         self.alpha_ = point.alpha
         self.X_train_ = given.X
+        if isinstance(posterior, InducingPosterior):
+            self.X_train_ = posterior.inducing
+            given = Data(posterior.inducing, posterior.dual)
         self.log_marginal_likelihood_value_ = evidence
         self.n_iter_ = solution.n_iter
         self._posterior, self._training = posterior, given
@@ -168,21 +234,33 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         if return_std and return_cov:
             raise RuntimeError("Ask for return_std or for return_cov, not for both.")
         check_is_fitted(self)
-        X, host = self._validate_rows(X, "predict")
+        X, host = self._checked_rows(X, "predict")
         with small_problem_threads(self.X_train_.shape[0]):
-            if return_std:
-                mean, spread = self._posterior.variance(X)
-                noisy = spread + self.alpha_
-                spread = namespace(noisy).sqrt(noisy) * self._y_scale
-            elif return_cov:
-                mean, spread = self._posterior.covariance(X)
-                eye = asarray_like(np.eye(X.shape[0]), X)
+            if return_cov:
+                mean, spread = self._posterior.covariance(self._computed(X))
+                eye = asarray_like(np.eye(X.shape[0]), mean)
                 spread = (spread + self.alpha_ * eye[:, :, None]) * self._y_scale**2
+                results = [mean * self._y_scale + self._y_mean, spread]
             else:
-                mean, spread = self._posterior.mean(X), None
-        mean = mean * self._y_scale + self._y_mean
-        results = [self._shaped(a, host) for a in (mean, spread) if a is not None]
+                results = self._streamed(X, return_std)
+        results = [self._shaped(a, host) for a in results]
         return tuple(results) if len(results) > 1 else results[0]
+
+    def _streamed(self, X, return_std):
+        """Mean, and standard deviation if asked for, block by block of rows."""
+        parts = []
+        for rows in slices_of(X.shape[0], PREDICTED_ROWS):
+            block = self._computed(X[rows, :])
+            if return_std:
+                mean, spread = self._posterior.variance(block)
+                noisy = spread + self.alpha_
+                std = namespace(noisy).sqrt(noisy) * self._y_scale
+                parts.append((mean * self._y_scale + self._y_mean, std))
+            else:
+                mean = self._posterior.mean(block)
+                parts.append((mean * self._y_scale + self._y_mean,))
+        xp = namespace(parts[0][0])
+        return [xp.concat(column, axis=0) for column in zip(*parts, strict=True)]
 
     def sample_y(self, X, n_samples=1, random_state=0):
         """Draw new observations at X from the posterior, jointly over rows.
@@ -219,6 +297,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             Only with `return_std`.
         """
         check_is_fitted(self)
+        self._require_exact("leave_one_out_predict")
         data = self._training
         mean, spread = self._posterior.leave_one_out(data)
         xp, index = namespace(mean), self._row_of_sample
@@ -249,6 +328,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         check_is_fitted(self)
         if theta is None and not eval_gradient:
             return self.log_marginal_likelihood_value_
+        self._require_exact("log_marginal_likelihood at a theta")
         kernel = self.kernel_
         if theta is not None:
             if np.shape(theta) != kernel.theta.shape:

@@ -78,17 +78,24 @@ class KernelModel(ArrayModel):
 
     def _validate(self, X, y, sample_weight):
         """X, Y (n, C) and weights (or None) of the distinct rows, on the device."""
-        X, y, sample_weight = validate_training(self, X, y, sample_weight)
+        return self._merged(*validate_training(self, X, y, sample_weight))
+
+    def _merged(self, X, y, sample_weight):
+        """The same of rows that have been checked."""
         X = as_float64(to_device(X, self.device))
         y = asarray_like(y, X)
         single = y.ndim == 1
         Y = y[:, None] if single else y
         rows, inverse, weights = distinct_rows(X, Y, sample_weight)
-        check_memory(X, len(rows), self._matrices())
+        self._check_memory(X, len(rows))
         xp, index = namespace(X), index_like(rows, X)
         X, Y = xp.take(X, index, axis=0), xp.take(Y, index, axis=0)
         weights = None if weights is None else asarray_like(weights, X)
         return X, Y, weights, (single, inverse)
+
+    def _check_memory(self, X, n):
+        """Raise MemoryError where a fit of n distinct rows does not fit."""
+        check_memory(X, n, self._matrices())
 
     def _matrices(self):
         """Matrices of n x n that a fit holds at its peak."""
@@ -107,12 +114,21 @@ class KernelModel(ArrayModel):
 
     def _validate_rows(self, X, method):
         """X in double precision on the model's device, and whether X was NumPy."""
+        X, host = self._checked_rows(X, method)
+        return self._computed(X), host
+
+    def _checked_rows(self, X, method):
+        """X as given, and whether it was NumPy."""
         X = validate_data(self, X, reset=False, dtype="numeric")
         host = isinstance(X, np.ndarray)
         if not host or self.device is None:
             check_same_namespace(X, self, attribute="X_train_", method=method)
+        return X, host
+
+    def _computed(self, X):
+        """Rows in double precision on the model's device."""
         on_host = isinstance(self.X_train_, np.ndarray)
-        return as_float64(to_device(X, None if on_host else self.device)), host
+        return as_float64(to_device(X, None if on_host else self.device))
 
     def _shaped(self, values, host):
         values = to_numpy(values) if host else values

@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._array import asarray_like, namespace, small_problem_threads, to_numpy
-from ._base import WideNetworkRegressor, column_variances
+from ._base import WideNetworkRegressor
 from ._tuning import (
     tune_covariance,
     tune_isotropic,
@@ -21,7 +21,6 @@ from .kernels._recursion import apply_root
 from .theory.adaptation import adapt
 from .theory.approximations import APPROXIMATIONS, GAUSSIAN, check_theory, solve_theory
 from .theory.ascent import Search, climb
-from .theory.posterior import GaussianPosterior
 from .theory.variational import Data, combine_roots
 
 
@@ -95,6 +94,7 @@ class NNGPRegressor(WideNetworkRegressor):
         alpha=1e-2,
         optimizer="evidence",
         n_restarts_optimizer=0,
+        n_inducing=None,
         normalize_y=True,
         device=None,
         random_state=None,
@@ -103,19 +103,19 @@ class NNGPRegressor(WideNetworkRegressor):
         self.alpha = alpha
         self.optimizer = optimizer
         self.n_restarts_optimizer = n_restarts_optimizer
+        self.n_inducing = n_inducing
         self.normalize_y = normalize_y
         self.device = device
         self.random_state = random_state
 
-    def _fit(self, X, Y, weights):
-        mean, scale = self._normalize(Y, weights)
-        Y = (Y - mean) / scale
-        data, root, search = self._problem(X, Y, weights)
+    def _fit(self, given, mean, scale):
+        data, root, search = self._problem(given)
         solution = tune_isotropic(data, search)
         warn_unless_converged(solution, search)
         point = replace(solution.point, root=root)
-        given = Data(X, Y, weights)
-        posterior, evidence = GaussianPosterior.fit(given, point)
+        posterior, evidence = solve_theory(
+            "gaussian", given, point, inf, bounds=self._scale_bounds(given, search)
+        )
         self._store(given, mean, scale, posterior, evidence, solution)
 
 
@@ -251,6 +251,7 @@ class AdaptiveKernelRegressor(
         alpha=1e-2,
         optimizer="evidence",
         n_restarts_optimizer=0,
+        n_inducing=None,
         normalize_y=True,
         max_iter=200,
         tol=0.2,
@@ -266,6 +267,7 @@ class AdaptiveKernelRegressor(
         self.alpha = alpha
         self.optimizer = optimizer
         self.n_restarts_optimizer = n_restarts_optimizer
+        self.n_inducing = n_inducing
         self.normalize_y = normalize_y
         self.max_iter = max_iter
         self.tol = tol
@@ -278,15 +280,22 @@ class AdaptiveKernelRegressor(
     def _is_gaussian(self):
         return self.approximation in GAUSSIAN
 
-    def _fit(self, X, Y, weights, start=None, only=None):
+    def _check_inducing(self):
+        if self.n_inducing is not None and self.approximation != "gaussian":
+            raise ValueError(
+                f"approximation={self.approximation!r} needs all training rows at "
+                "once: set n_inducing=None, or approximation='gaussian'."
+            )
+
+    def _fit(self, given, mean, scale, start=None, only=None):
         """Fit; `start` is a point to climb from, `only` the index of a start."""
-        check_theory(self.approximation, self._kernel().network(), Y.shape[1])
-        mean, scale = self._normalize(Y, weights)
-        given = Data(X, (Y - mean) / scale, weights)
-        data, self._root, search = self._problem(X, given.Y, weights)
+        check_theory(self.approximation, self._kernel().network(), given.Y.shape[1])
+        data, self._root, search = self._problem(given)
         self._tuned = self._tune(data, search, start, only)
         warn_unless_converged(self._tuned, search)
-        self._solve(given, mean, scale)
+        # At another scaling everything stays as tuned at scaling 1.
+        bounds = self._scale_bounds(given, search) if self.scaling == 1 else None
+        self._solve(given, mean, scale, bounds=bounds)
 
     def _tune(self, data, search, start, only):
         """Variances, noise and, for a Gaussian covariance, Sigma at scaling 1."""
@@ -308,7 +317,7 @@ class AdaptiveKernelRegressor(
         """Index of the start that explores best on these rows, or None without one."""
         X, Y, weights, _ = self._validate(X, y, sample_weight)
         mean, scale = self._normalize(Y, weights)
-        data, _, search = self._problem(X, (Y - mean) / scale, weights)
+        data, _, search = self._problem(Data(X, (Y - mean) / scale, weights))
         kind = self._kind(search)
         if kind["covariance_type"] is None:
             return None
@@ -317,6 +326,7 @@ class AdaptiveKernelRegressor(
 
     def _at_scaling(self, scaling):
         """A copy of this fitted model at another scaling: tuned once, solved again."""
+        self._require_exact("Another scaling")
         model = object.__new__(type(self))
         vars(model).update(vars(self), scaling=scaling)
         with small_problem_threads(self.X_train_.shape[0]):
@@ -347,16 +357,17 @@ class AdaptiveKernelRegressor(
         check_is_fitted(self)
         return self._posterior.effective_dof(self._training)
 
-    def _solve(self, given, mean, scale, neighbour=None):
+    def _solve(self, given, mean, scale, neighbour=None, bounds=None):
         """Solve the theory at `scaling` with everything tuned frozen, and store it.
 
-        `neighbour` is the posterior at another scaling.
+        `neighbour` is the posterior at another scaling, `bounds` are as in
+        `solve_theory`.
         """
         solution = self._adapted(given, self._scaled(self._tuned), neighbour)
         root = combine_roots(self._root, solution.point.root)
         point = replace(solution.point, root=root)
         posterior, evidence = solve_theory(
-            self.approximation, given, point, float(self.width), neighbour
+            self.approximation, given, point, float(self.width), neighbour, bounds
         )
         self._store(given, mean, scale, posterior, evidence, solution)
         self._describe(solution)
@@ -410,7 +421,7 @@ class AdaptiveKernelRegressor(
         check_is_fitted(self)
         covariance = to_numpy(self.weight_covariance_)
         variances = covariance if covariance.ndim == 1 else np.diag(covariance)
-        shares = variances * column_variances(self.X_train_, self._training.weights)
+        shares = variances * self._column_variances
         return self._as_given(shares / shares.sum() if shares.sum() > 0 else shares)
 
     def _as_given(self, values):

@@ -18,6 +18,7 @@ FLOORS = (
     {
         "_model",
         "_base",
+        "_inducing",
         "_regression",
         "_race",
         "_stacking",

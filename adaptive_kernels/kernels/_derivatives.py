@@ -154,6 +154,40 @@ def vector_jacobian(X, F, network, v, cotangent, diagonal):
     return reverse.diagonal(diagonal)
 
 
+def cross_vector_jacobian(X, F, n_rows, network, cotangent, diagonal):
+    """Gradient of sum_ij A_ij K_ij between some rows and others, and sum_i a_i K_ii.
+
+    Parameters
+    ----------
+    X : array (n_rows + m, d)
+        Inputs of the rows i, and of the others j below them.
+    F : array (n_rows + m, d + 1)
+        `features` of X.
+    n_rows : int
+    network : Network
+    cotangent : array (n_rows, m)
+        A.
+    diagonal : array (n_rows,)
+        a.
+
+    Returns
+    -------
+    Cotangents
+        Of X and F as a whole.
+    """
+    xp = namespace(X)
+    raw = xp.concat([xp.ones_like(X[:, :1]), X], axis=1)
+    reverse = _Reverse(F, raw, network, variances(F, network))
+    size = block_size(xp)
+    half = 0.5 * cotangent  # the reverse sweep counts a pair twice
+    for i in slices_of(n_rows, size):
+        for j in slices_of(X.shape[0] - n_rows, size):
+            shifted = slice(j.start + n_rows, j.stop + n_rows)
+            reverse.block(i, shifted, half[i, j])
+    others = xp.zeros_like(F[n_rows:, 0])
+    return reverse.diagonal(xp.concat([diagonal, others]))
+
+
 def parameter_derivative(F, network, *, weight):
     """Derivative of the kernel matrix by log weight or log bias variance.
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from .._array import LinAlgError, namespace, to_numpy
-from .variational import Hyperparameters, RegularizedEvidence
+from .variational import Hyperparameters
 
 NOISE_BOUNDS = (1e-5, 1e2)
 METRIC_BOUNDS = (1e-9, 1e7)
@@ -107,8 +107,7 @@ def climb(data, search, point, *, width, covariance_type, tree=False, max_iter=N
             max_iter=max_iter,
         )
         return replace(reduced, point=space.leave(reduced.point))
-    problem = RegularizedEvidence(
-        data,
+    problem = data.at(point).objective(
         search.template,
         width=width,
         covariance_type=covariance_type,

@@ -91,6 +91,18 @@ class Data:
             xp.take(self.X, rows, axis=0), xp.take(self.Y, rows, axis=0), weights
         )
 
+    def at(self, point):
+        """What a climb from a point sees: here the rows themselves."""
+        return self
+
+    def core(self):
+        """Rows that are few enough for n x n matrices: here all."""
+        return self
+
+    def objective(self, template, **kind):
+        """The regularised evidence of these rows; see there for the arguments."""
+        return RegularizedEvidence(self, template, **kind)
+
     def weight_term(self, alpha):
         """What weights add to the evidence beyond noise alpha / w, and d/d log alpha.
 
@@ -203,16 +215,8 @@ class RegularizedEvidence:
 
     def __call__(self, vector):
         """Objective and gradient: one Cholesky, one inverse, O(n^2 d) besides."""
-        point, data = self.unpack(vector), self.data
-        F, v, factored = kernel_factor(data, point)
-        extra, extra_slope = data.weight_term(point.alpha)
-        value = factored.log_evidence + extra
-        if self.tree:
-            value = -0.5 * _fit(data, factored)
-        cotangent = (fit_cotangent if self.tree else evidence_cotangent)(factored)
-        cotangents, noise, readout = trace_slopes(
-            data, point, F, v, factored, cotangent
-        )
+        point = self.unpack(vector)
+        value, cotangents, noise, readout = self._evidence(point)
         covariance = self._covariance_gradient(cotangents, point)
         slopes = {
             "readout_variance": readout,
@@ -221,13 +225,25 @@ class RegularizedEvidence:
             "alpha": noise,
         }
         scalars = np.array([-0.5 * slopes[name] for name in self.free])
-        if "alpha" in self.free:
-            scalars[self.free.index("alpha")] += extra_slope
         if self.covariance_type is None:
             return value, scalars
         divergence, slope = self._divergence(point.root)
         gradient = self._to_vector(-0.5 * covariance[1] - self.width * slope, point)
         return value - self.width * divergence, np.concatenate([scalars, gradient])
+
+    def _evidence(self, point):
+        """Value and, times -2, its slopes: `Cotangents`, log noise, log readout."""
+        data = self.data
+        F, v, factored = kernel_factor(data, point)
+        extra, extra_slope = data.weight_term(point.alpha)
+        cotangent = (fit_cotangent if self.tree else evidence_cotangent)(factored)
+        value = factored.log_evidence + extra
+        if self.tree:
+            value = -0.5 * _fit(data, factored)
+        cotangents, noise, readout = trace_slopes(
+            data, point, F, v, factored, cotangent
+        )
+        return value, cotangents, noise - 2 * extra_slope, readout
 
     def _covariance_gradient(self, cotangents, point):
         """d/d log weight_variance of the first layer, and d/d root."""

@@ -1,0 +1,528 @@
+"""Inducing points: a lower bound of the evidence in O(n m^2) time, and its posterior.
+
+With m inducing points Z, K_mm = L L', A = L^{-1} K_mn, weights W, noise alpha / w, and
+the additive statistics G = A W A', c = A W Y, the targets of C outputs have
+
+    log evidence >= - (C / 2) [log det B + sum(w) log(2 pi alpha)]
+                    - [tr Y'WY - tr c'B^{-1}c / alpha] / (2 alpha)
+                    - C [sum_i w_i K_ii - tr G] / (2 alpha),    B = I + G / alpha,
+
+a row of weight w counted like w repeated rows. The mean is that of the deterministic
+training conditional, K_*m L^{-T} B^{-1} c / alpha. The bound takes the place of the
+evidence in the objective of `variational`.
+
+References
+----------
+Titsias, "Variational learning of inducing variables in sparse Gaussian processes",
+AISTATS 2009. Burt, Rasmussen and van der Wilk, "Convergence of sparse variational
+inference in Gaussian processes regression", JMLR 2020, for the choice of Z.
+"""
+
+from dataclasses import dataclass, replace
+from math import log, pi
+
+import numpy as np
+from scipy.optimize import minimize
+
+from .._array import (
+    LinAlgError,
+    add_to_diagonal,
+    cho_solve,
+    cholesky,
+    diagonal,
+    eigh,
+    index_like,
+    inverse_from_cholesky,
+    mirror_lower,
+    namespace,
+    rows_per_block,
+    solve_triangular,
+    to_numpy,
+)
+from ..kernels._derivatives import cross_vector_jacobian, vector_jacobian
+from ..kernels._recursion import (
+    cross_matrices,
+    features,
+    slices_of,
+    symmetric_matrices,
+    variances,
+)
+from .posterior import Posterior
+from .variational import Data, RegularizedEvidence
+
+# Relative to the mean diagonal of K_mm: what single entries of a kernel are good for.
+JITTER = 1e-8
+
+
+@dataclass(frozen=True)
+class InducingData(Data):
+    """Rows to learn from, some of which are the inducing points.
+
+    n_inducing : int
+    index : ndarray (m,) of int, the inducing points among the rows; None until chosen
+    blocks : callable, gives an iterator over blocks (X, Y, weights or None) of all the
+        rows that the posterior is of; None if X, Y and weights are all there are
+    """
+
+    n_inducing: int = 0
+    index: np.ndarray | None = None
+    blocks: object = None
+
+    def at(self, point):
+        """With inducing points chosen for the kernel of a point."""
+        index = spread_rows(self.X, point, self.n_inducing)
+        return replace(self, index=index)
+
+    def core(self):
+        """The inducing points as plain data; some of the rows before there are any."""
+        index = self.index
+        return self.take(np.arange(self.n_inducing) if index is None else index)
+
+    def take(self, rows):
+        """The given rows as plain data."""
+        return super().take(index_like(rows, self.X))
+
+    def inducing(self):
+        """Inducing points: (m, d)."""
+        index = index_like(self.index, self.X)
+        return namespace(self.X).take(self.X, index, axis=0)
+
+    def objective(self, template, **kind):
+        """The regularised bound of the evidence of these rows."""
+        return RegularizedBound(self, template, **kind)
+
+    def own_blocks(self):
+        """Blocks (X, Y, weights or None) of the rows to learn from."""
+        for rows in slices_of(self.X.shape[0], rows_per_block(self.X, len(self.index))):
+            weights = None if self.weights is None else self.weights[rows]
+            yield self.X[rows, :], self.Y[rows, :], weights
+
+
+def spread_rows(X, point, n_rows):
+    """Rows that explain the kernel best, one after the other, by pivoted Cholesky.
+
+    Each is the row of largest variance given those before it; rows whose variance is
+    all explained are left out, so that there may be fewer than `n_rows`.
+
+    Returns
+    -------
+    ndarray (m,) of int
+    """
+    network = point.network
+    F = to_numpy(features(X, point.network, point.root))
+    v = variances(F, network)
+    residual = np.array(v.ntk if network.tangent else v.nngp)
+    floor = JITTER * max(float(np.mean(residual)), np.finfo(float).tiny)
+    factor, index = np.empty((n_rows, len(F))), []
+    for j in range(n_rows):
+        best = int(np.argmax(residual))
+        if j > 0 and residual[best] <= floor:
+            break
+        row = cross_matrices(F[best : best + 1], F, network)[int(network.tangent)][0]
+        row = row - factor[:j, best] @ factor[:j]
+        factor[j] = row / max(residual[best], floor) ** 0.5
+        residual -= factor[j] ** 2
+        residual[best] = 0.0
+        index.append(best)
+    return np.array(index)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Inducing points with the factor of their kernel matrix.
+
+    point : Hyperparameters
+    F : array (m, d + 1), features of the inducing points
+    K : array (m, m)
+    factor : array (m, m), lower Cholesky factor of K and a jitter
+    """
+
+    point: object
+    F: object
+    K: object
+    factor: object
+
+    @classmethod
+    def of(cls, inducing, point):
+        """The basis at inducing points (m, d)."""
+        F = features(inducing, point.network, point.root)
+        K = symmetric_matrices(F, point.network)[int(point.network.tangent)]
+        jitter = JITTER * float(namespace(K).mean(diagonal(K)))
+        try:
+            factor = cholesky(add_to_diagonal(1.0 * K, jitter))
+        except LinAlgError:
+            raise LinAlgError(
+                "The kernel matrix of the inducing points is not positive definite in "
+                "double precision: lower n_inducing."
+            ) from None
+        return cls(point, F, K, factor)
+
+    def project(self, X):
+        """A = L^{-1} K_mb of rows X, and the diagonal of their kernel: (m, b), (b,)."""
+        network = self.point.network
+        F = features(X, network, self.point.root)
+        v = variances(F, network)
+        cross = cross_matrices(F, self.F, network)[int(network.tangent)]
+        prior = v.ntk if network.tangent else v.nngp
+        return solve_triangular(self.factor, cross.T), prior
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a bound needs to know of the rows: sums over them.
+
+    gram : array (m, m), G
+    projection : array (m, C), c
+    squares : float, tr Y'WY
+    prior : float, sum_i w_i K_ii
+    size : float, sum of weights
+    """
+
+    gram: object
+    projection: object
+    squares: float
+    prior: float
+    size: float
+
+    @classmethod
+    def of(cls, basis, blocks):
+        """Sums over blocks (X, Y, weights or None), one in memory at a time."""
+        total = None
+        for X, Y, weights in blocks:
+            A, prior = basis.project(X)
+            part = cls.of_block(A, prior, Y, weights)
+            total = part if total is None else total + part
+        return total
+
+    @classmethod
+    def of_block(cls, A, prior, Y, weights):
+        """Of the rows whose projections (m, b) and prior variances (b,) are given."""
+        xp, size = namespace(A), float(Y.shape[0])
+        if weights is not None:
+            root = xp.sqrt(weights)
+            A, Y, prior = A * root, Y * root[:, None], prior * weights
+            size = float(xp.sum(weights))
+        squares, prior = float(xp.sum(Y * Y)), float(xp.sum(prior))
+        return cls(A @ A.T, A @ Y, squares, prior, size)
+
+    def __add__(self, other):
+        return Statistics(
+            self.gram + other.gram,
+            self.projection + other.projection,
+            self.squares + other.squares,
+            self.prior + other.prior,
+            self.size + other.size,
+        )
+
+    def scaled(self, factor):
+        """The same for a kernel multiplied by a factor."""
+        return replace(
+            self,
+            gram=factor * self.gram,
+            projection=factor**0.5 * self.projection,
+            prior=factor * self.prior,
+        )
+
+    @property
+    def unexplained(self):
+        """Sum of the prior variances that the inducing points leave: tr W (K - Q)."""
+        trace = float(namespace(self.gram).sum(diagonal(self.gram)))
+        return max(self.prior - trace, 0.0)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The bound at a noise variance, and what follows from its factor.
+
+    factor : array (m, m), lower Cholesky factor of B
+    solution : array (m, C), u = B^{-1} c
+    value : float
+    """
+
+    factor: object
+    solution: object
+    value: float
+
+    @classmethod
+    def of(cls, statistics, alpha):
+        """The bound from statistics; alpha is positive."""
+        if not alpha > 0:
+            raise LinAlgError("Inducing points need noise: raise alpha.")
+        xp, c = namespace(statistics.gram), statistics.projection
+        outputs = c.shape[1]
+        factor = cholesky(add_to_diagonal(statistics.gram / alpha, 1.0))
+        solution = cho_solve(factor, c)
+        log_det = 2 * float(xp.sum(xp.log(diagonal(factor))))
+        log_det += statistics.size * log(2 * pi * alpha)
+        left = statistics.squares - float(xp.sum(c * solution)) / alpha
+        left += outputs * statistics.unexplained
+        return cls(factor, solution, -0.5 * (outputs * log_det + left / alpha))
+
+
+class RegularizedBound(RegularizedEvidence):
+    """`RegularizedEvidence` with the bound in place of the evidence.
+
+    Parameters
+    ----------
+    data : InducingData
+        With its inducing points chosen; they stay where they are.
+    template, width, covariance_type, free :
+        As in `RegularizedEvidence`.
+    """
+
+    def _evidence(self, point):
+        data = self.data
+        basis = Basis.of(data.inducing(), point)
+        statistics = Statistics.of(basis, data.own_blocks())
+        bound = Bound.of(statistics, point.alpha)
+        slopes = _Slopes.of(basis, statistics, bound)
+        total = slopes.inducing(data.inducing(), basis)
+        for block in data.own_blocks():
+            total = total + slopes.rows(data.inducing(), basis, *block)
+        return bound.value, total, slopes.noise, slopes.readout
+
+
+@dataclass(frozen=True)
+class _Summed:
+    """Cotangents summed over blocks, their rows forgotten.
+
+    slope : array (d, d), derivative by Sigma
+    """
+
+    slope: object
+    bias_variance: float
+    log_weight: float
+
+    @classmethod
+    def of(cls, cotangents, X):
+        return cls(
+            cotangents.covariance(X), cotangents.bias_variance, cotangents.log_weight
+        )
+
+    def __add__(self, other):
+        return _Summed(
+            self.slope + other.slope,
+            self.bias_variance + other.bias_variance,
+            self.log_weight + other.log_weight,
+        )
+
+    def covariance(self, X, *, diagonal=False):
+        """As `Cotangents.covariance`, which has been taken before: X is ignored."""
+        if diagonal:
+            return namespace(self.slope).linalg.diagonal(self.slope)
+        return 0.5 * (self.slope + self.slope.T)
+
+
+@dataclass(frozen=True)
+class _Slopes:
+    """Slopes of -2 times the bound.
+
+    K_mm : array (m, m), by the kernel matrix of the inducing points
+    gain, shift : arrays (m, m) and (m, C), by K_mn: (gain A + shift Y') W
+    prior : float, by w_i K_ii
+    noise, readout : float, by the logarithms of noise and readout variance
+    """
+
+    K_mm: object
+    gain: object
+    shift: object
+    prior: float
+    noise: float
+    readout: float
+
+    @classmethod
+    def of(cls, basis, statistics, bound):
+        G, c, u = statistics.gram, statistics.projection, bound.solution
+        xp, alpha, outputs = namespace(G), basis.point.alpha, c.shape[1]
+        prior = outputs / alpha
+        inverse = mirror_lower(inverse_from_cholesky(1.0 * bound.factor))
+        by_G = u @ u.T / alpha**3 - prior * add_to_diagonal(-inverse, 1.0)
+        by_c = -2 / alpha**2 * u
+        half = solve_triangular(basis.factor, alpha * by_G + prior * G, transposed=True)
+        K_mm = solve_triangular(basis.factor, half.T, transposed=True)
+        trace = float(xp.mean(diagonal(K_mm)))
+        fitted = float(xp.sum(u * (c + u))) / alpha**2
+        rows = c.shape[0] - float(xp.sum(diagonal(inverse)))
+        left = prior * statistics.unexplained
+        return cls(
+            add_to_diagonal(0.5 * (K_mm + K_mm.T), JITTER * trace),
+            2 * solve_triangular(basis.factor, by_G, transposed=True),
+            solve_triangular(basis.factor, by_c, transposed=True),
+            prior,
+            outputs * (statistics.size - rows)
+            - statistics.squares / alpha
+            + fitted
+            - left,
+            float(xp.sum(by_G * G) + 0.5 * xp.sum(by_c * c)) + prior * statistics.prior,
+        )
+
+    def inducing(self, Z, basis):
+        """Cotangents that reach the kernel through K_mm."""
+        network = basis.point.network
+        found = vector_jacobian(
+            Z,
+            basis.F,
+            network,
+            variances(basis.F, network),
+            lambda i, j: 1.0 * self.K_mm[i, j],
+            diagonal(self.K_mm),
+        )
+        return _Summed.of(found, Z)
+
+    def rows(self, Z, basis, X, Y, weights):
+        """Cotangents that reach it through the rows of a block."""
+        A, prior = basis.project(X)
+        cotangent = (self.gain @ A + self.shift @ Y.T).T
+        on_diagonal = 0 * prior + self.prior
+        if weights is not None:
+            cotangent, on_diagonal = (
+                cotangent * weights[:, None],
+                on_diagonal * weights,
+            )
+        xp, network = namespace(A), basis.point.network
+        both = xp.concat([X, Z], axis=0)
+        F = features(both, network, basis.point.root)
+        found = cross_vector_jacobian(
+            both, F, X.shape[0], network, cotangent, on_diagonal
+        )
+        return _Summed.of(found, both)
+
+
+@dataclass
+class InducingPosterior(Posterior):
+    """Posterior of f given the targets of all rows, through the inducing points.
+
+    point : Hyperparameters
+    inducing : array (m, d)
+    F : array (m, d + 1), features of the inducing points
+    factor : array (m, m), lower Cholesky factor L of their kernel matrix
+    inner : array (m, m), lower Cholesky factor of B
+    dual : array (m, C), coefficients of the kernel with the inducing points
+    effective : float, effective degrees of freedom
+    """
+
+    point: object
+    inducing: object
+    F: object
+    factor: object
+    inner: object
+    dual: object
+    effective: float
+
+    @classmethod
+    def fit(cls, data, point, bounds=None):
+        """The posterior and the bound of the log evidence.
+
+        bounds : dict, of "readout_variance" and "alpha" if they are to be set to their
+            maxima on all rows; the rest of `point` stays
+        """
+        data = data.at(point)
+        Z = data.inducing()
+        basis = Basis.of(Z, point)
+        blocks = data.own_blocks() if data.blocks is None else data.blocks()
+        statistics = Statistics.of(basis, blocks)
+        if bounds:
+            point, factor = best_scale(statistics, point, bounds)
+            statistics = statistics.scaled(factor)
+            basis = replace(basis, point=point, factor=factor**0.5 * basis.factor)
+        bound = Bound.of(statistics, point.alpha)
+        half = solve_triangular(basis.factor, bound.solution, transposed=True)
+        inverse = diagonal(inverse_from_cholesky(1.0 * bound.factor))
+        effective = inverse.shape[0] - float(namespace(inverse).sum(inverse))
+        posterior = cls(
+            point,
+            Z,
+            basis.F,
+            basis.factor,
+            bound.factor,
+            half / point.alpha,
+            effective,
+        )
+        return posterior, bound.value
+
+    @property
+    def scale(self):
+        """Scale of the kernel: one, since its shape adapts instead."""
+        return 1.0
+
+    @property
+    def converged(self):
+        """Whether the theory's equations were solved: here there are none."""
+        return True
+
+    def weight_covariance(self, data):
+        """None: what is known of it is the metric of `point`."""
+        return None
+
+    def effective_dof(self, data):
+        """Tr[(Q + noise)^{-1} Q], per output, with Q the kernel that is explained."""
+        return self.effective
+
+    def _halves(self, cross):
+        half = solve_triangular(self.factor, cross.T)
+        return half, solve_triangular(self.inner, half)
+
+    def _spread(self, cross, prior):
+        half, inner = self._halves(cross)
+        xp = namespace(cross)
+        spread = prior - xp.sum(half * half, axis=0) + xp.sum(inner * inner, axis=0)
+        return spread[:, None] + 0 * self.dual[:1, :]
+
+    def _joint_spread(self, cross, prior):
+        half, inner = self._halves(cross)
+        covariance = prior - half.T @ half + inner.T @ inner
+        return covariance[:, :, None] + 0 * self.dual[:1, :]
+
+
+def best_scale(statistics, point, bounds):
+    """Readout variance and noise that maximise the bound, the rest of a point fixed.
+
+    Parameters
+    ----------
+    statistics : Statistics
+        At the given point.
+    point : Hyperparameters
+    bounds : dict, name -> pair, of "readout_variance", "alpha" or both
+
+    Returns
+    -------
+    Hyperparameters
+    float
+        Factor of the readout variance.
+    """
+    values, vectors = eigh(statistics.gram)
+    values = np.maximum(to_numpy(values), 0)
+    projection = to_numpy(vectors.T @ statistics.projection)
+    powers, outputs = np.sum(projection**2, axis=1), projection.shape[1]
+    left = outputs * statistics.unexplained
+
+    def loss(vector):
+        scale, noise = np.exp(vector)
+        shrunk = 1 / (noise + scale * values)
+        explained = scale * powers * shrunk
+        rest = statistics.squares - np.sum(explained) + scale * left
+        value = np.sum(np.log1p(scale * values / noise))
+        value = outputs * (value + statistics.size * np.log(noise)) + rest / noise
+        kept = outputs * np.sum(scale * values * shrunk)
+        fit = np.sum(explained * shrunk)
+        slopes = (
+            kept - fit + scale * left / noise,
+            outputs * statistics.size - kept - rest / noise + fit,
+        )
+        return value / statistics.size, np.array(slopes) / statistics.size
+
+    readout = point.network.readout_variance or 1.0
+    start = np.log([1.0, point.alpha])
+    box = np.stack([start, start], axis=1)
+    if "readout_variance" in bounds:
+        box[0] = np.log(np.array(bounds["readout_variance"]) / readout)
+    if "alpha" in bounds:
+        box[1] = np.log(bounds["alpha"])
+    start = np.clip(start, box[:, 0], box[:, 1])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=box).x
+    factor, alpha = np.exp(found).tolist()
+    network = replace(point.network, readout_variance=factor * readout)
+    return replace(point, network=network, alpha=alpha), factor
+
+
+__all__ = ["Basis", "Bound", "InducingData", "InducingPosterior", "RegularizedBound"]
