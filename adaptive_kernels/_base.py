@@ -121,10 +121,10 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         mean, scale = self._normalize(Y, weights)
         if not stream:
             self._row_of_sample = index_like(inverse, X)
-            self._column_variances = column_variances(X, weights)
+            self._column_variances = asarray_like(column_variances(X, weights), X)
             return Data(X, (Y - mean) / scale, weights), mean, scale
         rows = AllRows(X, Y, weights, self.device)
-        self._column_variances = rows.column_variances()
+        self._column_variances = asarray_like(rows.column_variances(), Y)
         return inducing_data(rows, m, mean, scale), mean, scale
 
     def _check_memory(self, X, n):

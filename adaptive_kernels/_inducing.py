@@ -63,9 +63,10 @@ class AllRows:
         return AllRows(X, Y, weights, self.device).take(slice(0, len(rows)))
 
     def blocks(self, n_columns):
-        """Iterate over all rows, `n_columns` entries for each at once."""
+        """Iterate over all rows, `n_columns` further entries for each at once."""
         like = self.take(slice(0, 1))[0]
-        for rows in slices_of(self.X.shape[0], rows_per_block(like, n_columns)):
+        size = rows_per_block(like, max(n_columns, self.X.shape[1]))
+        for rows in slices_of(self.X.shape[0], size):
             yield self.take(rows)
 
     def column_variances(self):

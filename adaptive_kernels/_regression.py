@@ -47,6 +47,15 @@ class NNGPRegressor(WideNetworkRegressor):
         None takes every variance as given.
     n_restarts_optimizer : int, default=0
         Random starting points besides the fixed ones.
+    n_inducing : int, default=None
+        None is the exact fit, with matrices of n x n. A number, from 300 to 2000, fits
+        through so many inducing points in O(n n_inducing^2) time, a block of rows in
+        memory at once; no more points than distinct rows are taken, and then the fit is
+        exact. Kernel and covariance are learned from 4000 rows, or 4 n_inducing if that
+        is more, drawn at random but always the same; predictions, noise and readout
+        variance from all. X may be a `numpy.memmap`, or of single precision, and is
+        neither copied nor kept. Leave-one-out and evidences elsewhere than at the fit
+        are then missing.
     normalize_y : bool, default=True
         Fit to centred targets of unit variance; predictions come back in y's units.
     device : {"cuda"} or None, default=None
@@ -61,11 +70,14 @@ class NNGPRegressor(WideNetworkRegressor):
     alpha_ : float
         Fitted noise variance, in the units of `alpha`.
     dual_coef_ : array of shape (n_rows, n_outputs)
-        (K + noise)^{-1} y for normalised y, in the order of `X_train_`.
+        Coefficients of the kernel with `X_train_` in the mean of normalised y: without
+        `n_inducing` (K + noise)^{-1} y.
     X_train_ : array of shape (n_rows, n_features)
-        Distinct training rows of positive weight, in lexicographic order.
+        Distinct training rows of positive weight, in lexicographic order; with
+        `n_inducing` the inducing points, which are some of the training rows.
     log_marginal_likelihood_value_ : float
-        Log evidence of normalised y, summed over outputs.
+        Log evidence of normalised y, summed over outputs; with `n_inducing` a lower
+        bound of it.
     n_iter_ : int
         Iterations of the optimizer.
     n_features_in_ : int
@@ -75,6 +87,8 @@ class NNGPRegressor(WideNetworkRegressor):
     ----------
     Lee et al., "Deep Neural Networks as Gaussian Processes", ICLR 2018.
     Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006.
+    Titsias, "Variational learning of inducing variables in sparse Gaussian processes",
+    AISTATS 2009, for `n_inducing`.
 
     Examples
     --------
@@ -162,8 +176,9 @@ class AdaptiveKernelRegressor(
     covariance_type : {"diag", "full"}, default="diag"
         One variance per feature, or all covariances; for "gaussian" and
         "gaussian_tree" only.
-    alpha, optimizer, n_restarts_optimizer, normalize_y, device, random_state :
-        As in `NNGPRegressor`.
+    alpha, optimizer, n_restarts_optimizer, n_inducing, normalize_y, device, \
+random_state :
+        As in `NNGPRegressor`; `n_inducing` is for "gaussian" only.
     max_iter : int, default=200
         Iterations of the optimizer at full size.
     tol : float, default=0.2
@@ -421,7 +436,7 @@ class AdaptiveKernelRegressor(
         check_is_fitted(self)
         covariance = to_numpy(self.weight_covariance_)
         variances = covariance if covariance.ndim == 1 else np.diag(covariance)
-        shares = variances * self._column_variances
+        shares = variances * to_numpy(self._column_variances)
         return self._as_given(shares / shares.sum() if shares.sum() > 0 else shares)
 
     def _as_given(self, values):

@@ -107,6 +107,10 @@ def scaling_path(estimator, X, y, *, scalings=None, sample_weight=None):
     (2, 40)
     """
     scalings = check_scalings(scalings, estimator)
+    if estimator.n_inducing is not None:
+        raise ValueError(
+            "A path of scalings needs all training rows at once: set n_inducing=None."
+        )
     first = clone(estimator).set_params(scaling=scalings[0])
     estimators = [first.fit(X, y, sample_weight=sample_weight)]
     for scaling in scalings[1:]:

@@ -37,6 +37,7 @@ _SHARED = (
     "alpha",
     "optimizer",
     "n_restarts_optimizer",
+    "n_inducing",
     "normalize_y",
     "max_iter",
     "tol",
@@ -90,8 +91,8 @@ class AdaptiveKernelRegressorCV(
     max_iter : int, default=50
         Iterations of a fit. Those that end there are judged like the others, by their
         score on rows left out, without a warning.
-    scale_noise, approximation, alpha, optimizer, n_restarts_optimizer, normalize_y, \
-tol, device, random_state :
+    scale_noise, approximation, alpha, optimizer, n_restarts_optimizer, n_inducing, \
+normalize_y, tol, device, random_state :
         As in `AdaptiveKernelRegressor`.
 
     Attributes
@@ -160,6 +161,7 @@ tol, device, random_state :
         alpha=1e-2,
         optimizer="evidence",
         n_restarts_optimizer=0,
+        n_inducing=None,
         normalize_y=True,
         max_iter=50,
         tol=0.2,
@@ -178,6 +180,7 @@ tol, device, random_state :
         self.alpha = alpha
         self.optimizer = optimizer
         self.n_restarts_optimizer = n_restarts_optimizer
+        self.n_inducing = n_inducing
         self.normalize_y = normalize_y
         self.max_iter = max_iter
         self.tol = tol
@@ -224,6 +227,11 @@ tol, device, random_state :
                 f"covariance_types must list 'diag' or 'full', got {types!r}."
             )
         check_device(self.device)
+        if self.n_inducing is not None and len(self.scalings) > 1:
+            raise ValueError(
+                "n_inducing goes with one scaling: every other one needs all training "
+                "rows again."
+            )
         for name in ("widths", "scalings"):
             values = getattr(self, name)
             top = inf if name == "widths" else np.finfo(float).max
@@ -256,6 +264,7 @@ tol, device, random_state :
         }
         for template in templates.values():
             template._validate_params()
+            template._check_inducing()
             template._kernel().network()
         scorer = None
         if self.scoring is not None:

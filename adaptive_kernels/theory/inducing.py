@@ -93,7 +93,8 @@ class InducingData(Data):
 
     def own_blocks(self):
         """Blocks (X, Y, weights or None) of the rows to learn from."""
-        for rows in slices_of(self.X.shape[0], rows_per_block(self.X, len(self.index))):
+        n, d = self.X.shape
+        for rows in slices_of(n, rows_per_block(self.X, max(len(self.index), d))):
             weights = None if self.weights is None else self.weights[rows]
             yield self.X[rows, :], self.Y[rows, :], weights
 
