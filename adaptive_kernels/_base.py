@@ -32,7 +32,7 @@ from ._tuning import random_starts
 from .kernels import NNGP
 from .kernels._base import VARIANCES, WideKernel
 from .kernels._recursion import apply_root, slices_of
-from .theory.ascent import NOISE_BOUNDS, Search, mean_square, target_variance
+from .theory.ascent import NOISE_BOUNDS, Search, mean_square
 from .theory.inducing import InducingPosterior
 from .theory.posterior import GaussianPosterior
 from .theory.variational import (
@@ -165,17 +165,6 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             rng = check_random_state(self.random_state)
             starts += tuple(random_starts(data, search, self.n_restarts_optimizer, rng))
         return data, root, replace(search, starts=starts)
-
-    def _scale_bounds(self, given, search):
-        """Bounds of readout variance and noise, if all rows are to tune them again."""
-        if getattr(given, "blocks", None) is None:
-            return None
-        spread = target_variance(given)
-        return {
-            name: (low * spread, high * spread)
-            for name, (low, high) in search.bounds.items()
-            if name in ("readout_variance", "alpha")
-        }
 
     def _store(self, given, mean, scale, posterior, evidence, solution):
         network, point = posterior.network, posterior.point

@@ -51,10 +51,10 @@ class NNGPRegressor(WideNetworkRegressor):
         None is the exact fit, with matrices of n x n. A number, from 300 to 2000, fits
         through so many inducing points in O(n n_inducing^2) time, a block of rows in
         memory at once; no more points than distinct rows are taken, and then the fit is
-        exact. Kernel and covariance are learned from 4000 rows, or 4 n_inducing if that
-        is more, drawn at random but always the same; predictions, noise and readout
-        variance from all. X may be a `numpy.memmap`, or of single precision, and is
-        neither copied nor kept. Leave-one-out and evidences elsewhere than at the fit
+        exact. Kernel, covariance and noise are learned from 4000 rows, or 4 n_inducing
+        if that is more, drawn at random but always the same; predictions rest on all.
+        X may be a `numpy.memmap`, or of single precision, and is neither copied nor
+        kept. Leave-one-out and evidences elsewhere than at the fit
         are then missing.
     normalize_y : bool, default=True
         Fit to centred targets of unit variance; predictions come back in y's units.
@@ -127,9 +127,7 @@ class NNGPRegressor(WideNetworkRegressor):
         solution = tune_isotropic(data, search)
         warn_unless_converged(solution, search)
         point = replace(solution.point, root=root)
-        posterior, evidence = solve_theory(
-            "gaussian", given, point, inf, bounds=self._scale_bounds(given, search)
-        )
+        posterior, evidence = solve_theory("gaussian", given, point, inf)
         self._store(given, mean, scale, posterior, evidence, solution)
 
 
@@ -308,9 +306,7 @@ random_state :
         data, self._root, search = self._problem(given)
         self._tuned = self._tune(data, search, start, only)
         warn_unless_converged(self._tuned, search)
-        # At another scaling everything stays as tuned at scaling 1.
-        bounds = self._scale_bounds(given, search) if self.scaling == 1 else None
-        self._solve(given, mean, scale, bounds=bounds)
+        self._solve(given, mean, scale)
 
     def _tune(self, data, search, start, only):
         """Variances, noise and, for a Gaussian covariance, Sigma at scaling 1."""
@@ -372,17 +368,16 @@ random_state :
         check_is_fitted(self)
         return self._posterior.effective_dof(self._training)
 
-    def _solve(self, given, mean, scale, neighbour=None, bounds=None):
+    def _solve(self, given, mean, scale, neighbour=None):
         """Solve the theory at `scaling` with everything tuned frozen, and store it.
 
-        `neighbour` is the posterior at another scaling, `bounds` are as in
-        `solve_theory`.
+        `neighbour` is the posterior at another scaling.
         """
         solution = self._adapted(given, self._scaled(self._tuned), neighbour)
         root = combine_roots(self._root, solution.point.root)
         point = replace(solution.point, root=root)
         posterior, evidence = solve_theory(
-            self.approximation, given, point, float(self.width), neighbour, bounds
+            self.approximation, given, point, float(self.width), neighbour
         )
         self._store(given, mean, scale, posterior, evidence, solution)
         self._describe(solution)

@@ -16,7 +16,7 @@ from adaptive_kernels.theory.inducing import (
     InducingData,
     InducingPosterior,
     Statistics,
-    best_scale,
+    inducing_rows,
     spread_rows,
 )
 from adaptive_kernels.theory.posterior import GaussianPosterior
@@ -164,7 +164,7 @@ def test_all_rows_as_inducing_points_give_the_exact_posterior():
 
 @pytest.fixture
 def fixed_points(monkeypatch):
-    monkeypatch.setattr(module, "spread_rows", lambda *_: INDEX)
+    monkeypatch.setattr(module, "inducing_rows", lambda *_: INDEX)
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
@@ -217,25 +217,6 @@ def test_rows_of_no_weight_count_nothing():
     assert_allclose(bound(rows(weights), point), bound(fewer, point), rtol=1e-12)
 
 
-@pytest.mark.parametrize("names", [("alpha",), ("alpha", "readout_variance")])
-def test_best_scale_is_a_maximum_of_the_bound(names):
-    point, data = at(), rows(WEIGHTS)
-    statistics = Statistics.of(Basis.of(data.inducing(), point), data.own_blocks())
-    best, factor = best_scale(statistics, point, {name: (1e-6, 1e3) for name in names})
-    readout = best.network.readout_variance
-    assert_allclose(readout, factor * point.network.readout_variance)
-    assert ("readout_variance" in names) == (abs(factor - 1) > 1e-3)
-    top = bound(data, best)
-    assert top > bound(data, point) + 0.1
-    moved = [replace(best, alpha=best.alpha * f) for f in (0.97, 1.03)]
-    if "readout_variance" in names:
-        networks = [
-            replace(best.network, readout_variance=readout * f) for f in (0.9, 1.1)
-        ]
-        moved += [replace(best, network=network) for network in networks]
-    assert all(bound(data, other) < top for other in moved)
-
-
 def test_spread_rows_are_the_greedy_choice():
     point = at(root=ROOTS["diag"])
     K, chosen = kernel_matrix(point, X, None), []
@@ -250,3 +231,14 @@ def test_spread_rows_stop_where_all_is_explained():
     assert len(spread_rows(twice, at(), 12)) == 6
     linear = at(activation="identity")
     assert len(spread_rows(X, linear, 20)) == D + 1
+
+
+def test_inducing_rows_follow_the_density_in_the_metric():
+    groups = rng.integers(0, 8, 400)
+    centres = rng.permutation(np.arange(8.0)) * 4
+    table = np.stack([centres[groups], 50 * rng.standard_normal(400)], axis=1)
+    # The second column is large, but the metric does not see it.
+    point = at(root=np.array([1.0, 1e-6]))
+    chosen = inducing_rows(table, point, 8)
+    assert sorted(table[chosen, 0]) == sorted(centres)
+    assert len(inducing_rows(np.vstack([X[:5]] * 4), at(), 12)) == 5

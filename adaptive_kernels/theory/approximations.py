@@ -48,17 +48,15 @@ def check_theory(name, network, outputs):
         )
 
 
-def solve_theory(name, data, point, width, neighbour=None, bounds=None):
+def solve_theory(name, data, point, width, neighbour=None):
     """Posterior of a theory at given hyperparameters, and its log evidence.
 
     `neighbour` is the posterior of the same theory at another scaling, whose
-    eigendecomposition serves again for kernels that only change their size. `bounds`
-    are those of readout variance and noise where a sample of the rows has tuned them
-    and all rows are to tune them again.
+    eigendecomposition serves again for kernels that only change their size.
     """
     if name in GAUSSIAN or (name == "sampled" and isinf(width)):
         if isinstance(data, InducingData):
-            return InducingPosterior.fit(data, point, bounds)
+            return InducingPosterior.fit(data, point)
         return GaussianPosterior.fit(data, point)
     if name == "sampled":
         return SampledPosterior.fit(data, point, width)

@@ -14,15 +14,14 @@ evidence in the objective of `variational`.
 References
 ----------
 Titsias, "Variational learning of inducing variables in sparse Gaussian processes",
-AISTATS 2009. Burt, Rasmussen and van der Wilk, "Convergence of sparse variational
-inference in Gaussian processes regression", JMLR 2020, for the choice of Z.
+AISTATS 2009.
 """
 
 from dataclasses import dataclass, replace
 from math import log, pi
 
 import numpy as np
-from scipy.optimize import minimize
+from sklearn.cluster import KMeans
 
 from .._array import (
     LinAlgError,
@@ -30,7 +29,6 @@ from .._array import (
     cho_solve,
     cholesky,
     diagonal,
-    eigh,
     index_like,
     inverse_from_cholesky,
     mirror_lower,
@@ -41,6 +39,7 @@ from .._array import (
 )
 from ..kernels._derivatives import cross_vector_jacobian, vector_jacobian
 from ..kernels._recursion import (
+    apply_root,
     cross_matrices,
     features,
     slices_of,
@@ -70,7 +69,7 @@ class InducingData(Data):
 
     def at(self, point):
         """With inducing points chosen for the kernel of a point."""
-        index = spread_rows(self.X, point, self.n_inducing)
+        index = inducing_rows(self.X, point, self.n_inducing)
         return replace(self, index=index)
 
     def core(self):
@@ -97,6 +96,26 @@ class InducingData(Data):
         for rows in slices_of(n, rows_per_block(self.X, max(len(self.index), d))):
             weights = None if self.weights is None else self.weights[rows]
             yield self.X[rows, :], self.Y[rows, :], weights
+
+
+def inducing_rows(X, point, n_rows):
+    """Rows that stand for all: nearest to the centres of k-means in the metric.
+
+    They follow the density of the rows; those that say nothing new are left out.
+
+    Returns
+    -------
+    ndarray (m,) of int
+        At most `n_rows`.
+    """
+    mapped = to_numpy(apply_root(X, point.root))
+    _, distinct = np.unique(mapped, axis=0, return_index=True)
+    if len(distinct) > n_rows:
+        mapped = mapped[distinct]
+        found = KMeans(n_rows, n_init=1, max_iter=20, random_state=0).fit(mapped)
+        distinct = distinct[np.unique(np.argmin(found.transform(mapped), axis=0))]
+    rows = namespace(X).take(X, index_like(distinct, X), axis=0)
+    return distinct[spread_rows(rows, point, len(distinct))]
 
 
 def spread_rows(X, point, n_rows):
@@ -213,15 +232,6 @@ class Statistics:
             self.squares + other.squares,
             self.prior + other.prior,
             self.size + other.size,
-        )
-
-    def scaled(self, factor):
-        """The same for a kernel multiplied by a factor."""
-        return replace(
-            self,
-            gram=factor * self.gram,
-            projection=factor**0.5 * self.projection,
-            prior=factor * self.prior,
         )
 
     @property
@@ -411,21 +421,13 @@ class InducingPosterior(Posterior):
     effective: float
 
     @classmethod
-    def fit(cls, data, point, bounds=None):
-        """The posterior and the bound of the log evidence.
-
-        bounds : dict, of "readout_variance" and "alpha" if they are to be set to their
-            maxima on all rows; the rest of `point` stays
-        """
+    def fit(cls, data, point):
+        """The posterior and the bound of the log evidence."""
         data = data.at(point)
         Z = data.inducing()
         basis = Basis.of(Z, point)
         blocks = data.own_blocks() if data.blocks is None else data.blocks()
         statistics = Statistics.of(basis, blocks)
-        if bounds:
-            point, factor = best_scale(statistics, point, bounds)
-            statistics = statistics.scaled(factor)
-            basis = replace(basis, point=point, factor=factor**0.5 * basis.factor)
         bound = Bound.of(statistics, point.alpha)
         half = solve_triangular(basis.factor, bound.solution, transposed=True)
         inverse = diagonal(inverse_from_cholesky(1.0 * bound.factor))
@@ -473,57 +475,6 @@ class InducingPosterior(Posterior):
         half, inner = self._halves(cross)
         covariance = prior - half.T @ half + inner.T @ inner
         return covariance[:, :, None] + 0 * self.dual[:1, :]
-
-
-def best_scale(statistics, point, bounds):
-    """Readout variance and noise that maximise the bound, the rest of a point fixed.
-
-    Parameters
-    ----------
-    statistics : Statistics
-        At the given point.
-    point : Hyperparameters
-    bounds : dict, name -> pair, of "readout_variance", "alpha" or both
-
-    Returns
-    -------
-    Hyperparameters
-    float
-        Factor of the readout variance.
-    """
-    values, vectors = eigh(statistics.gram)
-    values = np.maximum(to_numpy(values), 0)
-    projection = to_numpy(vectors.T @ statistics.projection)
-    powers, outputs = np.sum(projection**2, axis=1), projection.shape[1]
-    left = outputs * statistics.unexplained
-
-    def loss(vector):
-        scale, noise = np.exp(vector)
-        shrunk = 1 / (noise + scale * values)
-        explained = scale * powers * shrunk
-        rest = statistics.squares - np.sum(explained) + scale * left
-        value = np.sum(np.log1p(scale * values / noise))
-        value = outputs * (value + statistics.size * np.log(noise)) + rest / noise
-        kept = outputs * np.sum(scale * values * shrunk)
-        fit = np.sum(explained * shrunk)
-        slopes = (
-            kept - fit + scale * left / noise,
-            outputs * statistics.size - kept - rest / noise + fit,
-        )
-        return value / statistics.size, np.array(slopes) / statistics.size
-
-    readout = point.network.readout_variance or 1.0
-    start = np.log([1.0, point.alpha])
-    box = np.stack([start, start], axis=1)
-    if "readout_variance" in bounds:
-        box[0] = np.log(np.array(bounds["readout_variance"]) / readout)
-    if "alpha" in bounds:
-        box[1] = np.log(bounds["alpha"])
-    start = np.clip(start, box[:, 0], box[:, 1])
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=box).x
-    factor, alpha = np.exp(found).tolist()
-    network = replace(point.network, readout_variance=factor * readout)
-    return replace(point, network=network, alpha=alpha), factor
 
 
 __all__ = ["Basis", "Bound", "InducingData", "InducingPosterior", "RegularizedBound"]
