@@ -62,7 +62,7 @@ def exact():
         print(f"  {m} points: {errors[m] / errors[None] - 1:+.2%} of the exact RMSE")
 
 
-def svgp(m, X, y, X_test, y_test, *, goal=None, epochs=100, limit=600):
+def svgp(m, X, y, X_test, y_test, *, goal, epochs=100, limit=600):
     """GPyTorch's SVGP, Matern 5/2 with one length per feature, minibatches of 1024."""
     import gpytorch
     import torch
@@ -106,18 +106,16 @@ def svgp(m, X, y, X_test, y_test, *, goal=None, epochs=100, limit=600):
             found.variance.numpy() ** 0.5 * std,
         )
 
-    spent = 0.0
-    for epoch in range(1, epochs + 1):
-        began = time.perf_counter()
+    epoch, spent, error = 0, 0.0, np.inf
+    while error > goal and epoch < epochs and spent < limit:
+        epoch, began = epoch + 1, time.perf_counter()
         for rows in torch.randperm(len(inputs)).split(1024):
             optimizer.zero_grad()
             (-bound(model(inputs[rows]), targets[rows])).backward()
             optimizer.step()
         spent += time.perf_counter() - began
         error = np.sqrt(np.mean((predict(X_test)[0] - y_test) ** 2))
-        if spent > limit or (goal is not None and error <= goal):
-            break
-    reached = goal is not None and error <= goal
+    reached = error <= goal
     note = f"SVGP {m}, {epoch} epochs" + (", RMSE reached" if reached else "")
     score(note, predict, X_test, y_test, started)
     return spent, reached

@@ -172,7 +172,7 @@ def adapt(data, search, starts, **kind):
     `search` frees no hyperparameter; `kind` is as in `climb`. Returns a Solution.
     """
     template = search.template
-    spike = spike_root(data.core(), template, kind["width"])
+    spike = spike_root(data.at(template).core(), template, kind["width"])
     roots = [None, *(root for root in (spike, *starts) if root is not None)]
     trials = [climb(data, search, replace(template, root=r), **kind) for r in roots]
     best = max(trials, key=lambda trial: trial.value)

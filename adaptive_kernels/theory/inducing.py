@@ -73,9 +73,8 @@ class InducingData(Data):
         return replace(self, index=index)
 
     def core(self):
-        """The inducing points as plain data; some of the rows before there are any."""
-        index = self.index
-        return self.take(np.arange(self.n_inducing) if index is None else index)
+        """The inducing points, with their targets, as plain data."""
+        return self.take(self.index)
 
     def take(self, rows):
         """The given rows as plain data."""
@@ -321,7 +320,7 @@ class _Summed:
         """As `Cotangents.covariance`, which has been taken before: X is ignored."""
         if diagonal:
             return namespace(self.slope).linalg.diagonal(self.slope)
-        return 0.5 * (self.slope + self.slope.T)
+        return self.slope
 
 
 @dataclass(frozen=True)
