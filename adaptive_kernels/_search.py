@@ -266,6 +266,8 @@ normalize_y, tol, device, random_state :
             template._validate_params()
             template._check_inducing()
             template._kernel().network()
+            # Before the folds, whose work would be lost where all rows do not fit.
+            template._check_memory(data[0], data[0].shape[0])
         scorer = None
         if self.scoring is not None:
             scorer = check_scoring(templates[0, types[0]], self.scoring)

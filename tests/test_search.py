@@ -16,7 +16,12 @@ from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from adaptive_kernels import AdaptiveKernelRegressor, AdaptiveKernelRegressorCV, _race
+from adaptive_kernels import (
+    AdaptiveKernelRegressor,
+    AdaptiveKernelRegressorCV,
+    _array,
+    _race,
+)
 from adaptive_kernels.kernels import NNGP
 from adaptive_kernels.metrics import predictive_log_density
 
@@ -377,6 +382,12 @@ def test_predictive_log_density(shape, weighted):
 def test_predictive_log_density_needs_positive_std(std):
     with pytest.raises(ValueError, match="std must be positive"):
         predictive_log_density([0.0, 1.0], [0.0, 1.0], [1.0, std])
+
+
+def test_memory_is_checked_before_any_fold(no_fit, monkeypatch):
+    monkeypatch.setattr(_array, "free_bytes", lambda like: 1000)
+    with pytest.raises(MemoryError, match="n_inducing"):
+        search().fit(X, Y1)
 
 
 @pytest.fixture
