@@ -1,9 +1,14 @@
 """Learned importance of each feature."""
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 
-from ._style import COLORS, check_axes, clear_frame, final_estimator
+from ._style import (
+    COLORS,
+    check_axes,
+    clear_frame,
+    final_estimator,
+    names_of_inputs,
+)
 
 
 def _short(name, length=32):
@@ -65,12 +70,9 @@ class FeatureImportancesDisplay:
         """
         last = final_estimator(estimator, "feature_importances_")
         importances = np.asarray(last.feature_importances_)
-        if isinstance(estimator, Pipeline) and len(estimator) > 1:
-            names = estimator[:-1].get_feature_names_out()
-        else:
-            default = [f"x{i}" for i in range(len(importances))]
-            names = getattr(last, "feature_names_in_", default)
-        return cls(importances=importances, feature_names=list(names)).plot(ax)
+        names = names_of_inputs(estimator, last)
+        names = names or [f"x{i}" for i in range(len(importances))]
+        return cls(importances=importances, feature_names=names).plot(ax)
 
     def plot(self, ax=None, *, max_features=12):
         """Draw the largest importances as bars.

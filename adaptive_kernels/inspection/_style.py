@@ -54,3 +54,15 @@ def final_estimator(estimator, attribute):
             "adaptive kernel estimator or a pipeline that ends in one."
         )
     return last
+
+
+def names_of_inputs(estimator, last):
+    """Names of the features that a pipeline's last step has seen, or None."""
+    if hasattr(last, "feature_names_in_"):
+        return list(last.feature_names_in_)
+    if isinstance(estimator, Pipeline) and len(estimator) > 1:
+        try:
+            return list(estimator[:-1].get_feature_names_out())
+        except AttributeError:  # of a step that cannot name what it makes
+            return None
+    return None

@@ -1,10 +1,16 @@
 """Spectrum of the learned weight covariance against its prior."""
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 
 from .._array import to_numpy
-from ._style import COLORS, GREY, check_axes, clear_frame, final_estimator
+from ._style import (
+    COLORS,
+    GREY,
+    check_axes,
+    clear_frame,
+    final_estimator,
+    names_of_inputs,
+)
 
 _GID = "weight covariance"
 _MARKERS = ("o", "s", "D", "^", "v", "P")
@@ -114,7 +120,9 @@ class WeightCovarianceDisplay:
             The drawn display.
         """
         last = final_estimator(estimator, "feature_importances_")
-        names = _names(estimator, last)
+        names = None
+        if hasattr(estimator, "feature_names_in_"):
+            names = names_of_inputs(estimator, last)
         for inner in ("best_estimator_", "regressor_"):
             last = getattr(last, inner, last)
         if not hasattr(last, "weight_covariance_"):
@@ -267,18 +275,6 @@ class WeightCovarianceDisplay:
                 f"got shape {direction.shape}."
             )
         return float((direction @ vector) ** 2 / (direction @ direction))
-
-
-def _names(estimator, last):
-    """Names of the features that the last step has seen, or None."""
-    if hasattr(last, "feature_names_in_"):
-        return list(last.feature_names_in_)
-    if isinstance(estimator, Pipeline) and hasattr(estimator, "feature_names_in_"):
-        try:
-            return list(estimator[:-1].get_feature_names_out())
-        except AttributeError:  # of a step that cannot name what it makes
-            return None
-    return None
 
 
 def _whitened(covariance, direction, root):
