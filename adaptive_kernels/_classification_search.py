@@ -250,14 +250,7 @@ class ClassSearch(AdaptiveKernelRegressorCV):
 
     def _search(self, data, folds, kernels):
         types = list(self.covariance_types)
-        templates = {
-            (k, kind): self._template(kernel, kind)
-            for k, kernel in enumerate(kernels)
-            for kind in types
-        }
-        for template in templates.values():
-            template._validate_params()
-            template._kernel().network()
+        templates = self._templates(kernels, types)
         race = Race(
             templates, data, folds, self.scoring, self.n_jobs, class_log_density
         )
@@ -279,17 +272,10 @@ class ClassSearch(AdaptiveKernelRegressorCV):
         return wide if kind == "full" and wide else self.widths
 
     def _conclude(self, race, kernels):
-        keys, results = race.results(kernels)
-        best = int(np.argmin(results["rank_test_score"]))
-        self.cv_results_, self.best_index_ = results, best
-        self.best_score_ = float(results["mean_test_score"][best])
-        self.best_params_ = results["params"][best]
-        mixture = race.mixture(keys, best, spare=SLACK)
-        chosen = list(dict.fromkeys([*mixture.indices.tolist(), best]))
+        # A nat is much where the log loss is a tenth of one a row.
+        chosen, self.weights_, place = self._choose(race, kernels, spare=SLACK)
         race.data = self.rows.X, self.rows.Y, self.rows.weights
-        self.fitted = race.refit([keys[i] for i in chosen])
-        self.weights_ = mixture.weights.tolist()
-        self.place_of_best = chosen.index(best)
+        self.fitted, self.place_of_best = race.refit(chosen), place
 
 
 def _ranking(race):

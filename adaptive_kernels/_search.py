@@ -257,15 +257,8 @@ normalize_y, tol, device, random_state :
         types = list(self.covariance_types)
         if self.approximation not in GAUSSIAN:
             types = types[:1]  # it makes no difference to the other theories
-        templates = {
-            (k, kind): self._template(kernel, kind)
-            for k, kernel in enumerate(kernels)
-            for kind in types
-        }
+        templates = self._templates(kernels, types)
         for template in templates.values():
-            template._validate_params()
-            template._check_inducing()
-            template._kernel().network()
             # Before the folds, whose work would be lost where all rows do not fit.
             template._check_memory(data[0], data[0].shape[0])
         scorer = None
@@ -280,19 +273,36 @@ normalize_y, tol, device, random_state :
         self.n_splits_ = len(folds)
         self._conclude(race, kernels)
 
+    def _templates(self, kernels, types):
+        """A checked estimator for every pair of kernel index and covariance type."""
+        templates = {
+            (k, kind): self._template(kernel, kind)
+            for k, kernel in enumerate(kernels)
+            for kind in types
+        }
+        for template in templates.values():
+            template._validate_params()
+            template._check_inducing()
+            template._kernel().network()
+        return templates
+
     def _conclude(self, race, kernels):
-        """Choose from a finished race, and fit what is chosen to all rows."""
+        """Fit what a finished race has shown to be best to all rows."""
+        chosen, self.weights_, place = self._choose(race, kernels)
+        fitted = race.refit(chosen)
+        self.members_ = fitted[: len(self.weights_)]
+        self.best_estimator_ = fitted[place]
+
+    def _choose(self, race, kernels, spare=None):
+        """Keys of the members and the best candidate, weights, place of the best."""
         keys, results = race.results(kernels)
         best = int(np.argmin(results["rank_test_score"]))
         self.cv_results_, self.best_index_ = results, best
         self.best_score_ = float(results["mean_test_score"][best])
         self.best_params_ = results["params"][best]
-        mixture = race.mixture(keys, best)
+        mixture = race.mixture(keys, best, spare)
         chosen = list(dict.fromkeys([*mixture.indices.tolist(), best]))
-        fitted = race.refit([keys[i] for i in chosen])
-        self.best_estimator_ = fitted[chosen.index(best)]
-        self.members_ = fitted[: len(mixture.indices)]
-        self.weights_ = mixture.weights.tolist()
+        return [keys[i] for i in chosen], mixture.weights.tolist(), chosen.index(best)
 
     @property
     def n_iter_(self):

@@ -410,7 +410,7 @@ def test_every_fold_counts_the_same(weights):
 
 
 def test_the_best_need_not_be_a_member(monkeypatch):
-    def others(self, keys, best):
+    def others(self, keys, best, spare):
         kept = [k for k in range(len(keys)) if k != best]
         return Mixture(np.array(kept), np.full(len(kept), 1 / len(kept)), 0.0)
 
