@@ -137,35 +137,37 @@ def fit():
 
 
 def search():
-    """A default search on 100 rows, and on 300 the same grid by GridSearchCV."""
+    """A default search on 100 rows, and searches against GridSearchCV."""
     X, y = sparse_relevance(100, n_features=6)
     tasks = {"AdaptiveKernelRegressorCV": lambda: AdaptiveKernelRegressorCV().fit(X, y)}
     median, least = interleaved(tasks, 5).popitem()[1]
     print(f"\nDefault search, 100 rows x 6: {median:.2f} ({least:.2f}) s")
-    X, y = sparse_relevance(1300, n_features=8)
-    X, y, X_test, y_test = X[:300], y[:300], X[300:], y[300:]
+    for n, widths in ((300, (0.1, 1, 10, 100)), (1000, (1, 100))):
+        same_grid(n, widths)
+
+
+def same_grid(n, widths):
+    """A search over diagonal and full covariances at these widths, and GridSearchCV."""
+    X, y = sparse_relevance(n + 1000, n_features=8)
     folds = KFold(3, shuffle=True, random_state=0)
-    single = {"width": [0.1, 1, 10, 100, np.inf]}
-    full = {"covariance_type": ["full"], "width": [0.1, 1, 10, 100]}
     models = {
         "GridSearchCV": GridSearchCV(
             AdaptiveKernelRegressor(),
-            [single, full],
+            {"covariance_type": ["diag", "full"], "width": widths},
             cv=folds,
             scoring=lambda model, X, y: predictive_log_density(
                 y, *model.predict(X, return_std=True)
             ),
         ),
-        "AdaptiveKernelRegressorCV": AdaptiveKernelRegressorCV(cv=folds),
+        "AdaptiveKernelRegressorCV": AdaptiveKernelRegressorCV(widths=widths, cv=folds),
     }
-    tasks = {name: partial(model.fit, X, y) for name, model in models.items()}
-    title = "The same grid of 9 candidates, 300 rows x 8"
+    tasks = {name: partial(model.fit, X[:n], y[:n]) for name, model in models.items()}
+    title = f"The same grid of {2 * len(widths)} candidates, {n} rows x 8"
     report(title, interleaved(tasks, 1), "GridSearchCV")
     for name, model in models.items():
-        density = predictive_log_density(
-            y_test, *model.best_estimator_.predict(X_test, return_std=True)
-        )
-        chosen = {k: model.best_params_.get(k) for k in ("covariance_type", "width")}
+        mean, std = model.best_estimator_.predict(X[n:], return_std=True)
+        chosen = {k: model.best_params_[k] for k in ("covariance_type", "width")}
+        density = predictive_log_density(y[n:], mean, std)
         print(f"  {name}: {chosen}, log density on new rows {density:.3f}")
 
 
