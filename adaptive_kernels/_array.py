@@ -5,6 +5,7 @@ from functools import cache
 
 import array_api_compat as compat
 import numpy as np
+from scipy import special
 from scipy.linalg import lapack
 from sklearn.utils._array_api import move_to
 from threadpoolctl import ThreadpoolController
@@ -18,6 +19,9 @@ DEVICE_BLOCK = 4096
 # A block of rows that is worked on at once, all its columns together.
 CPU_BLOCK_BYTES = 2**22
 DEVICE_BLOCK_BYTES = 2**28
+
+# Rows of a factor that are inverted at once on a device.
+INVERSE_BLOCK = 2048
 
 # Matrices of m x m that a fit by m inducing points holds at its peak, the sample's
 # 4 m x m included, and the m that is recommended where memory is no limit.
@@ -58,16 +62,25 @@ def asarray_like(value, like):
     device = compat.device(like)
     # Without array API dispatch scikit-learn takes torch's arrays for NumPy's.
     if namespace(value) is not xp or compat.device(value) != device:
-        value = move_to(value, xp=xp, device=device)
+        value = _moved(value, like)
     return namespace(value).astype(value, like.dtype, copy=False)
 
 
 def index_like(rows, like):
     """Host integers as an index into `like`."""
-    xp = namespace(like)
-    if is_numpy(xp):
-        return rows
-    return move_to(rows, xp=xp, device=compat.device(like))
+    return rows if is_numpy(namespace(like)) else _moved(rows, like)
+
+
+def _moved(value, like):
+    if is_numpy(namespace(like)):
+        return to_numpy(value)
+    if compat.is_cupy_array(like):
+        if compat.is_cupy_array(value) and value.device == like.device:
+            return value
+        # Scikit-learn would go through DLPack, which CuPy has for its own arrays only.
+        with like.device:
+            return _cupy().asarray(to_numpy(value))
+    return move_to(value, xp=namespace(like), device=compat.device(like))
 
 
 def as_float64(x):
@@ -85,7 +98,15 @@ def to_numpy(x):
     """`x` on the host as a NumPy array."""
     if isinstance(x, np.ndarray) or not compat.is_array_api_obj(x):
         return np.asarray(x)
+    if compat.is_cupy_array(x):
+        # Without array API dispatch scikit-learn takes CuPy's arrays for NumPy's.
+        return x.get()
     return move_to(x, xp=np, device="cpu")
+
+
+def on_device(x):
+    """Whether `x` is an array of another library than NumPy."""
+    return compat.is_array_api_obj(x) and not is_numpy(namespace(x))
 
 
 def to_device(x, device):
@@ -134,25 +155,63 @@ def cholesky(matrix):
             raise LinAlgError("matrix is not positive definite")
         return factor.T
     try:
-        factor = xp.linalg.cholesky(mirror_lower(matrix))
+        factor = _device_cholesky(matrix)
     except Exception as error:
         if "inAlg" not in type(error).__name__:
             raise
         raise LinAlgError("matrix is not positive definite") from error
-    if not bool(xp.all(xp.isfinite(factor))):
+    # What is not finite in a row reaches its pivot.
+    if not bool(xp.all(xp.isfinite(diagonal(factor)))):
         raise LinAlgError("matrix is not positive definite")
     return factor
 
 
+def _device_cholesky(matrix):
+    if not compat.is_cupy_array(matrix):
+        return namespace(matrix).linalg.cholesky(mirror_lower(matrix))
+    import cupyx
+
+    # CuPy reads the lower triangle only, and by default keeps a failure to itself.
+    with cupyx.errstate(linalg="raise"):
+        return namespace(matrix).linalg.cholesky(matrix)
+
+
 def inverse_from_cholesky(factor):
-    """Lower triangle of the inverse from a lower factor, which NumPy overwrites."""
-    xp = namespace(factor)
-    if is_numpy(xp):
+    """Lower triangle of the inverse from a lower factor, which is overwritten.
+
+    On a device, whose libraries lack the routine, in blocks of rows: first W = L^{-1}
+    from the top, row W_i = -L_ii^{-1} L_i W above the diagonal; then W'W, also from the
+    top, as its row i needs no rows of W before i. 2 n^3 / 3 operations, all but
+    those on diagonal blocks in matrix products, where two triangular solves take 2 n^3.
+    """
+    if is_numpy(namespace(factor)):
         inverse, _ = lapack.dpotri(factor.T, lower=0, overwrite_c=1)
         return inverse.T
-    eye = xp.eye(factor.shape[0], dtype=factor.dtype, device=compat.device(factor))
-    half = solve_triangular(factor, eye)
-    return half.T @ half
+    xp, n = namespace(factor), factor.shape[0]
+    starts = range(0, n, INVERSE_BLOCK)
+    rows = [slice(start, min(start + INVERSE_BLOCK, n)) for start in starts]
+    for a, i in enumerate(rows):
+        own = solve_triangular(factor[i, i], identity(factor, i.stop - i.start))
+        if a > 0:
+            left = slice(0, i.start)
+            sums = [
+                factor[i, j.start : i.start] @ factor[j.start : i.start, j]
+                for j in rows[:a]
+            ]
+            factor[i, left] = -(own @ xp.concat(sums, axis=1))
+        factor[i, i] = own
+    for a, i in enumerate(rows):
+        below = slice(i.start, n)
+        for j in rows[: a + 1]:
+            factor[i, j] = factor[below, i].T @ factor[below, j]
+    return factor
+
+
+def identity(like, n, columns=None, *, start=0):
+    """Columns `start` on of the n x n identity, all by default, like an array."""
+    return namespace(like).eye(
+        n, columns, k=-start, dtype=like.dtype, device=compat.device(like)
+    )
 
 
 def solve_triangular(factor, rhs, *, transposed=False):
@@ -160,16 +219,17 @@ def solve_triangular(factor, rhs, *, transposed=False):
     xp = namespace(factor)
     if is_numpy(xp):
         return lapack.dtrtrs(factor.T, rhs, lower=0, trans=int(not transposed))[0]
+    if compat.is_cupy_namespace(xp):
+        from cupyx.scipy.linalg import solve_triangular as solve
+
+        # In CuPy's order of memory the factor is the upper one: no copy is made.
+        return solve(factor.T, rhs, lower=False, trans=int(not transposed))
     factor = xp.tril(factor)
     if compat.is_torch_namespace(xp):
         import torch
 
         matrix = factor.T if transposed else factor
         return torch.linalg.solve_triangular(matrix, rhs, upper=transposed)
-    if compat.is_cupy_namespace(xp):
-        from cupyx.scipy.linalg import solve_triangular as solve
-
-        return solve(factor, rhs, lower=True, trans=int(transposed))
     return xp.linalg.solve(factor.T if transposed else factor, rhs)
 
 
@@ -214,6 +274,26 @@ def in_place(name, x):
     return getattr(xp, name)(x)
 
 
+def clip(x, low=None, high=None):
+    """`x` within the limits that are given."""
+    xp = namespace(x)
+    if not compat.is_cupy_namespace(xp):
+        return xp.clip(x, low, high)
+    # The standard's clip assigns through masks there, which waits for the device.
+    x = x if low is None else xp.maximum(x, low)
+    return x if high is None else xp.minimum(x, high)
+
+
+def special_function(name, x):
+    """Elementwise function `name` of scipy.special."""
+    if compat.is_cupy_array(x):
+        # SciPy would hand over only where SCIPY_ARRAY_API is set.
+        from cupyx.scipy import special as device_special
+
+        return getattr(device_special, name)(x)
+    return getattr(special, name)(x)
+
+
 def add_to_diagonal(matrix, values):
     """`matrix` + diag(values), overwritten where the library allows it."""
     return set_diagonal(matrix, diagonal(matrix) + values)
@@ -227,7 +307,8 @@ def set_diagonal(matrix, values):
     """`matrix` with the given diagonal, overwritten where the library allows it."""
     xp = namespace(matrix)
     n = matrix.shape[0]
-    if is_numpy(xp) and matrix.flags.c_contiguous:
+    strided = is_numpy(xp) or compat.is_cupy_namespace(xp)
+    if strided and matrix.flags.c_contiguous:
         matrix.reshape(-1)[:: n + 1] = values
         return matrix
     on = xp.eye(n, dtype=xp.bool, device=compat.device(matrix))
@@ -265,14 +346,42 @@ def check_inducing_memory(like, m):
 
 
 def free_bytes(like):
+    """Bytes that an array like `like` may take, or None where nobody knows."""
     if compat.is_cupy_array(like):
-        return _cupy().cuda.runtime.memGetInfo()[0]
+        with like.device:
+            return _free_on_device(_cupy())
     try:
         with open("/proc/meminfo") as lines:
             fields = dict(line.split(":") for line in lines)
         return int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):
         return None
+
+
+def _free_on_device(cupy):
+    pool = cupy.get_default_memory_pool()
+    # The pool keeps what was freed, and gives it out again.
+    free = cupy.cuda.runtime.memGetInfo()[0] + pool.free_bytes()
+    limit = pool.get_limit()
+    return min(free, limit - pool.used_bytes()) if limit else free
+
+
+@contextmanager
+def device_memory_errors(*, inducing=False):
+    """Say what to do about it where a device runs out of memory.
+
+    With `inducing` the message names `n_inducing`.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        if not type(error).__module__.startswith("cupy"):
+            raise
+        cure = "set n_inducing, or fit" if inducing else "fit"
+        raise MemoryError(
+            f"The GPU ran out of memory: {cure} on fewer rows, or set device=None. "
+            f"({error})"
+        ) from error
 
 
 @cache

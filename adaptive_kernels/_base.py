@@ -15,6 +15,7 @@ from ._array import (
     asarray_like,
     check_device,
     check_memory,
+    identity,
     index_like,
     namespace,
     small_problem_threads,
@@ -117,6 +118,8 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             Y = asarray_like(y, as_float64(to_device(X[:1, :], self.device)))
             single = Y.ndim == 1
             Y = Y[:, None] if single else Y
+            # X stays where it is; the sums over all weights are on the device.
+            weights = None if weights is None else asarray_like(weights, Y)
         self._single_output = single
         mean, scale = self._normalize(Y, weights)
         if not stream:
@@ -227,7 +230,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         with small_problem_threads(self.X_train_.shape[0]):
             if return_cov:
                 mean, spread = self._posterior.covariance(self._computed(X))
-                eye = asarray_like(np.eye(X.shape[0]), mean)
+                eye = identity(mean, X.shape[0])
                 spread = (spread + self.alpha_ * eye[:, :, None]) * self._y_scale**2
                 results = [mean * self._y_scale + self._y_mean, spread]
             else:

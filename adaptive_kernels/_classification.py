@@ -22,6 +22,7 @@ from ._array import (
     namespace,
     small_problem_threads,
     to_device,
+    to_numpy,
 )
 from ._labels import (
     codes_of,
@@ -89,7 +90,7 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
 
     def _fit(self, X, codes, weights, classes):
         rows = self._rows(X, codes, weights, len(classes))
-        sample = learning_rows(rows)
+        sample = as_given(learning_rows(rows), self.device)
         regressor = self._regressor().fit(sample.X, sample.Y, sample.weights)
         self._adopt(regressor, rows)
 
@@ -194,6 +195,17 @@ def learning_rows(rows):
     if len(codes) <= KERNEL_ROWS:
         return rows
     return rows.take(index_like(stratified_rows(codes, KERNEL_ROWS), rows.X))
+
+
+def as_given(rows, device):
+    """The rows as a regressor of that device takes them: it moves them itself.
+
+    Without array API dispatch scikit-learn refuses to check them on the device.
+    """
+    if device is None:
+        return rows
+    parts = (rows.X, rows.Y, rows.weights)
+    return Data(*(None if a is None else to_numpy(a) for a in parts))
 
 
 def calibrated(regressor, rows):

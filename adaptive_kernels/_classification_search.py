@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._array import asarray_like, to_numpy
 from ._classification import (
     AdaptiveKernelClassifier,
+    as_given,
     calibrated,
     learning_rows,
 )
@@ -170,7 +171,7 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
             n_jobs=self.n_jobs,
             **shared,
         )
-        search.rows = learning_rows(rows)
+        search.rows = as_given(learning_rows(rows), self.device)
         search.fit(X, asarray_like(signed_columns(codes, len(classes)), X), weights)
         fitted = [self._member(template, r, rows, classes) for r in search.fitted]
         self.members_, self.weights_ = fitted[: len(search.weights_)], search.weights_

@@ -9,20 +9,21 @@ With A = C (K + noise)^{-1} - U U' and U = (K + noise)^{-1} Y for C outputs,
 from dataclasses import dataclass
 from math import log, pi
 
-import numpy as np
-
 from ._array import (
     LinAlgError,
     add_to_diagonal,
-    asarray_like,
     cho_solve,
     cholesky,
     diagonal,
+    identity,
     inverse_from_cholesky,
     mirror_lower,
     namespace,
     solve_triangular,
 )
+
+# Columns of an inverse that are worked on at once.
+_COLUMNS = 1024
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Factored:
     log_evidence: float
 
     def inverse(self):
-        """Lower triangle of (K + noise)^{-1}; on NumPy it overwrites the factor."""
+        """Lower triangle of (K + noise)^{-1}; it overwrites the factor."""
         return inverse_from_cholesky(self.factor)
 
 
@@ -111,9 +112,12 @@ def fit_cotangent(factored):
 
 def inverse_diagonal(factor):
     """Diagonal of (L L')^{-1}, which leaves the factor L intact: (n,)."""
-    eye = asarray_like(np.eye(factor.shape[0]), factor)
-    half = solve_triangular(factor, eye)
-    return namespace(half).sum(half * half, axis=0)
+    xp, n, parts = namespace(factor), factor.shape[0], []
+    for start in range(0, n, _COLUMNS):
+        columns = identity(factor, n, min(_COLUMNS, n - start), start=start)
+        half = solve_triangular(factor, columns)
+        parts.append(xp.sum(half * half, axis=0))
+    return xp.concat(parts)
 
 
 def leave_one_out(factored, Y):

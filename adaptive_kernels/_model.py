@@ -17,8 +17,10 @@ from ._array import (
     as_float64,
     asarray_like,
     check_memory,
+    device_memory_errors,
     index_like,
     namespace,
+    on_device,
     small_problem_threads,
     to_device,
     to_numpy,
@@ -31,7 +33,8 @@ def unchanged_on_failure(estimator):
     """Leave the estimator as it was if the block is interrupted or fails."""
     before = dict(vars(estimator))
     try:
-        yield
+        with device_memory_errors(inducing=hasattr(estimator, "n_inducing")):
+            yield
     except BaseException:
         vars(estimator).clear()
         vars(estimator).update(before)
@@ -179,9 +182,7 @@ def draw_jointly(mean, covariance, n_samples, random_state):
 
 def on_host(value):
     """Device arrays as NumPy, so that a model loads on a machine without the device."""
-    if isinstance(value, np.ndarray):
-        return value
-    if hasattr(value, "__array_namespace__") or hasattr(value, "cpu"):
+    if on_device(value):
         return to_numpy(value)
     if is_dataclass(value):
         names = [field.name for field in fields(value)]

@@ -13,7 +13,13 @@ from sklearn.base import (
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._array import check_device, index_like, namespace, small_problem_threads
+from ._array import (
+    check_device,
+    clip,
+    index_like,
+    namespace,
+    small_problem_threads,
+)
 from ._labels import codes_of, labels_at, signed_columns, validate_labels
 from ._model import KernelModel, unchanged_on_failure
 from .kernels import NNGP, NTK
@@ -69,7 +75,7 @@ class GradientFlowModel(KernelModel):
         if spread == "std":
             variance = self._spread(X, covariance=False)
             xp = namespace(variance)
-            std = xp.sqrt(xp.clip(variance, min=0.0))
+            std = xp.sqrt(clip(variance, 0.0))
             results.append(std[:, None] * self._y_scale)
         elif spread == "cov":
             covariance = self._spread(X, covariance=True)

@@ -12,9 +12,7 @@ diagonal, (n,) against (n,), alike. `gain` multiplies S and D.
 from dataclasses import dataclass
 from math import cos, pi, sqrt
 
-from scipy import special
-
-from .._array import in_place, is_numpy, namespace
+from .._array import clip, in_place, is_numpy, namespace, special_function
 
 
 class Activation:
@@ -46,7 +44,7 @@ class Erf(Activation):
     name = "erf"
 
     def __call__(self, z):
-        return special.erf(z)
+        return special_function("erf", z)
 
     def derivative(self, z):
         return 2 / sqrt(pi) * namespace(z).exp(-z * z)
@@ -65,7 +63,7 @@ class Erf(Activation):
         scale = (2 / xp.sqrt(1 + 2 * q1)) * (1 / xp.sqrt(1 + 2 * q2))
         c = k * scale
         if not is_numpy(xp) or c.max() > 1 or c.min() < -1:
-            c = xp.clip(c, -1.0, 1.0)
+            c = clip(c, -1.0, 1.0)
         return c, scale
 
     @staticmethod
@@ -112,7 +110,7 @@ class PiecewiseLinear(Activation):
     name = "piecewise_linear"
 
     def __call__(self, z):
-        value = namespace(z).clip(z, min=0.0)
+        value = clip(z, 0.0)
         if (self.negative, self.positive) != (0.0, 1.0):
             value *= self.positive - self.negative
             value += self.negative * z
@@ -178,8 +176,8 @@ def _angle(k, q1, q2):
     sine *= -1
     sine += 1
     if not is_numpy(xp) or sine.min() < 0:
-        cosine = xp.clip(cosine, -1.0, 1.0)
-        sine = xp.clip(sine, 0.0, 1.0)
+        cosine = clip(cosine, -1.0, 1.0)
+        sine = clip(sine, 0.0, 1.0)
     return cosine, in_place("sqrt", sine), radius
 
 
@@ -195,7 +193,7 @@ def _not_positive(exponent):
     xp = namespace(exponent)
     if is_numpy(xp) and exponent.max() <= 0:
         return exponent
-    return xp.clip(exponent, max=0.0)
+    return clip(exponent, high=0.0)
 
 
 @dataclass(frozen=True)
@@ -256,11 +254,11 @@ class GELU(Activation):
     name = "gelu"
 
     def __call__(self, z):
-        return z * special.ndtr(z)
+        return z * special_function("ndtr", z)
 
     def derivative(self, z):
         density = namespace(z).exp(-z * z / 2) / sqrt(2 * pi)
-        return special.ndtr(z) + z * density
+        return special_function("ndtr", z) + z * density
 
     def dual(self, k, q1, q2, gain=1.0, derivative=True):
         root = self._root(k, q1, q2)

@@ -238,8 +238,7 @@ class WideKernel(_Operators, Kernel):
         return (K, self._gradient(X, K, network)) if eval_gradient else K
 
     def _gradient(self, X, K, network):
-        X = np.asarray(X, dtype=float)
-        F = self._features(X, network)
+        F = self._features(_as_rows(X), network)
         derivatives = {
             "weight_variance": lambda: parameter_derivative(F, network, weight=True),
             "bias_variance": lambda: parameter_derivative(F, network, weight=False),
@@ -247,8 +246,8 @@ class WideKernel(_Operators, Kernel):
         }
         free = [h.name for h in self.hyperparameters if not h.fixed]
         if not free:
-            return np.empty((*K.shape, 0))
-        return np.stack([derivatives[name]() for name in free], axis=-1)
+            return empty(K, (*K.shape, 0))
+        return namespace(K).stack([derivatives[name]() for name in free], axis=-1)
 
     def diag(self, X):
         """Diagonal of the kernel matrix of X, in O(n d): array (n,)."""

@@ -81,8 +81,9 @@ class _Reverse:
             self.hx[j, :] += sbar.T @ self.raw[i, :]
 
     def _later(self, layer, bias, log_gain):
-        self.bias += float(bias)
-        self.log_gains[layer - 1] += float(log_gain)
+        # Not yet numbers: those would wait for the device at every block.
+        self.bias = self.bias + bias
+        self.log_gains[layer - 1] = self.log_gains[layer - 1] + log_gain
 
     def _tape(self, k, q1, q2):
         """Kernels, tangent kernels and slopes that enter each layer."""
@@ -115,7 +116,8 @@ class _Reverse:
                     weight += xp.sum(tbar * below)
                 self._later(layer, xp.sum(sbar), weight)
         self.hx += sbar[:, None] * self.raw
-        return Cotangents(self.hx, self.bias, self.log_gains)
+        gains = [float(gain) for gain in self.log_gains]
+        return Cotangents(self.hx, float(self.bias), gains)
 
 
 def vector_jacobian(X, F, network, v, cotangent, diagonal):

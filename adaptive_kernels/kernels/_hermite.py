@@ -16,9 +16,8 @@ from math import floor, log2
 
 import numpy as np
 from numpy.polynomial import chebyshev, legendre
-from scipy import special
 
-from .._array import asarray_like, namespace, to_numpy
+from .._array import asarray_like, clip, namespace, special_function, to_numpy
 from ._activations import Activation
 
 DEGREE = 60
@@ -169,21 +168,21 @@ def _tanh_slope(z):
 
 def _softplus(z):
     xp = namespace(z)
-    return xp.log1p(xp.exp(-abs(z))) + xp.clip(z, min=0.0)
+    return xp.log1p(xp.exp(-abs(z))) + clip(z, 0.0)
 
 
 def _softplus_slope(z):
-    return special.expit(z)
+    return special_function("expit", z)
 
 
 def _elu(z):
     xp = namespace(z)
-    return xp.where(z > 0, z, xp.expm1(xp.clip(z, max=0.0)))
+    return xp.where(z > 0, z, xp.expm1(clip(z, high=0.0)))
 
 
 def _elu_slope(z):
     xp = namespace(z)
-    return xp.exp(xp.clip(z, max=0.0))
+    return xp.exp(clip(z, high=0.0))
 
 
 HERMITE_ACTIVATIONS = {
@@ -203,7 +202,7 @@ def _scale(q1, q2):
 
 
 def _correlation(k, q1, q2):
-    return namespace(k).clip(k * _scale(q1, q2), -1.0, 1.0)
+    return clip(k * _scale(q1, q2), -1.0, 1.0)
 
 
 def expand(function, q, edges):

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.stats import norm
 
+from .._array import to_numpy
+
 
 def predictive_log_density(y_true, mean, std, *, sample_weight=None):
     """Mean log density of observations under normal predictions; higher is better.
@@ -30,7 +32,8 @@ def predictive_log_density(y_true, mean, std, *, sample_weight=None):
     -0.9189
     """
     density = log_densities(y_true, mean, std)
-    return float(np.average(density, weights=sample_weight))
+    weights = None if sample_weight is None else to_numpy(sample_weight)
+    return float(np.average(density, weights=weights))
 
 
 def log_densities(y_true, mean, std):
@@ -42,7 +45,7 @@ def log_densities(y_true, mean, std):
 
 def _standardized(y_true, mean, std):
     """Errors in units of the predicted standard deviation, and the latter."""
-    y_true, mean, std = (np.asarray(a, dtype=float) for a in (y_true, mean, std))
+    y_true, mean, std = (to_numpy(a).astype(float) for a in (y_true, mean, std))
     if not np.all(std > 0):
         raise ValueError("std must be positive everywhere.")
     return (y_true - mean) / std, std
@@ -108,7 +111,7 @@ def discrepancy(y_true, y_pred):
     >>> discrepancy([1.0, -1.0], [0.75, -0.5])
     0.375
     """
-    y_true, y_pred = np.asarray(y_true, float), np.asarray(y_pred, float)
+    y_true, y_pred = (to_numpy(a).astype(float) for a in (y_true, y_pred))
     if y_true.ndim != 1 or y_true.size == 0 or y_pred.shape[:1] != y_true.shape:
         raise ValueError(
             f"y_true must be one-dimensional and as long as y_pred, got shapes "

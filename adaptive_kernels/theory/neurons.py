@@ -37,6 +37,7 @@ from .._array import (
     as_float64,
     asarray_like,
     cho_solve,
+    clip,
     diagonal,
     eigh,
     namespace,
@@ -118,11 +119,10 @@ def _leverages(neurons, factor):
 
 
 def _positive(covariance):
-    xp = namespace(covariance)
     values, vectors = eigh(covariance)
     if float(values[0]) >= 0:
         return covariance
-    return (vectors * xp.clip(values, min=0.0)) @ vectors.T
+    return (vectors * clip(values, 0.0)) @ vectors.T
 
 
 def _sampling_errors(problem, neurons, solution, precision, loops):
