@@ -1,0 +1,263 @@
+"""A stand-in for CuPy on NumPy's memory, to rehearse these tests without a GPU.
+
+It is as strict as CuPy where CuPy differs from NumPy: nothing is converted silently in
+either direction, reductions give arrays without axes, the Cholesky factor comes without
+a word where there is none unless errors are asked for, and the triangle that a solver
+does not read is not zeroed. It knows nothing of kernels, streams or speed.
+"""
+
+import operator
+import sys
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import scipy.linalg
+import scipy.special
+
+FREE, TOTAL = 2**31, 2**32
+OPERATORS = """lt le eq ne gt ge add sub mul truediv floordiv mod pow matmul and or xor
+lshift rshift""".split()
+METHODS = """sum mean max min any all prod argmax argmin argsort reshape ravel copy take
+transpose squeeze repeat dot cumsum nonzero round std var fill sort""".split()
+
+
+class Device:
+    """The only device."""
+
+    def __init__(self, device=None):
+        self.id = 0
+
+    def __int__(self):
+        return self.id
+
+    def __eq__(self, other):
+        return isinstance(other, Device)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+class ndarray:  # noqa: N801
+    """An array that only says what it holds when asked."""
+
+    __array_ufunc__ = None
+    __hash__ = None
+
+    def __init__(self, held):
+        self._held = held
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
+
+    def get(self):
+        return self._held.copy()
+
+    device = property(lambda self: Device())
+    T = property(lambda self: ndarray(self._held.T))
+
+    def __getattr__(self, name):
+        names = ("dtype", "shape", "ndim", "size", "flags", "strides", "nbytes")
+        if name in names:
+            return getattr(self._held, name)
+        raise AttributeError(name)
+
+    def astype(self, dtype, order="K", copy=True):
+        return ndarray(self._held.astype(dtype, order=order, copy=copy))
+
+    def clip(self, low=None, high=None, out=None):
+        return ndarray(self._held.clip(low, high))
+
+    def item(self):
+        return self._held.item()
+
+    def tolist(self):
+        return self._held.tolist()
+
+    def __getitem__(self, key):
+        return wrapped(self._held[unwrapped(key)])
+
+    def __setitem__(self, key, value):
+        self._held[unwrapped(key)] = unwrapped(value)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __len__(self):
+        return len(self._held)
+
+    def __bool__(self):
+        return bool(self._held)
+
+    def __float__(self):
+        return float(self._held)
+
+    def __int__(self):
+        return int(self._held)
+
+    def __index__(self):
+        return operator.index(self._held)
+
+    def __neg__(self):
+        return ndarray(-self._held)
+
+    def __invert__(self):
+        return ndarray(~self._held)
+
+    def __abs__(self):
+        return ndarray(abs(self._held))
+
+    def __repr__(self):
+        return f"stand-in {self._held!r}"
+
+
+def unwrapped(value):
+    if isinstance(value, ndarray):
+        return value._held
+    if isinstance(value, np.ndarray):
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(unwrapped(part) for part in value)
+    return value
+
+
+def wrapped(value):
+    if isinstance(value, (np.ndarray, np.generic)):
+        return ndarray(np.asarray(value))
+    if hasattr(value, "_fields"):
+        return type(value)(*(wrapped(part) for part in value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(wrapped(part) for part in value)
+    return value
+
+
+def on_arrays(function):
+    def call(*args, **kwargs):
+        kwargs = {name: unwrapped(value) for name, value in kwargs.items()}
+        return wrapped(function(*(unwrapped(arg) for arg in args), **kwargs))
+
+    call.__name__ = getattr(function, "__name__", "call")
+    return call
+
+
+def _add_operators():
+    def forward(name):
+        function = getattr(np.ndarray, f"__{name}__")
+
+        def call(self, other):
+            result = function(self._held, unwrapped(other))
+            return result if result is NotImplemented else wrapped(result)
+
+        return call
+
+    for name in OPERATORS:
+        setattr(ndarray, f"__{name}__", forward(name))
+        if hasattr(np.ndarray, f"__r{name}__"):
+            setattr(ndarray, f"__r{name}__", forward(f"r{name}"))
+        if hasattr(np.ndarray, f"__i{name}__"):
+
+            def in_place(self, other, name=name):
+                getattr(operator, f"i{name}")(self._held, unwrapped(other))
+                return self
+
+            setattr(ndarray, f"__i{name}__", in_place)
+    for name in METHODS:
+        setattr(ndarray, name, on_arrays(getattr(np.ndarray, name)))
+
+
+def _copies(name, source):
+    """A module with the public functions of a NumPy module, on these arrays."""
+    module = ModuleType(name)
+    for key in dir(source):
+        value = getattr(source, key)
+        if key.startswith("_") or isinstance(value, ModuleType):
+            continue
+        if isinstance(value, np.ufunc) or (
+            callable(value) and not isinstance(value, type)
+        ):
+            value = on_arrays(value)
+        setattr(module, key, value)
+    return module
+
+
+def _asarray(value, dtype=None, order=None, **kwargs):
+    if isinstance(value, (list, tuple)):
+        value = unwrapped(value)
+    held = value._held if isinstance(value, ndarray) else value
+    if not isinstance(value, ndarray):
+        kwargs["copy"] = True
+    return ndarray(np.asarray(held, dtype=dtype, order=order, **kwargs))
+
+
+def _array(value, dtype=None, copy=True, order=None, **kwargs):
+    return _asarray(value, dtype=dtype, order=order, copy=copy or None)
+
+
+_errors = {"linalg": "ignore"}
+
+
+@contextmanager
+def _errstate(*, linalg=None):
+    before = dict(_errors)
+    _errors["linalg"] = linalg or before["linalg"]
+    try:
+        yield
+    finally:
+        _errors.update(before)
+
+
+def _cholesky(matrix):
+    lower = np.tril(matrix._held)
+    try:
+        return ndarray(np.linalg.cholesky(lower + np.tril(lower, -1).T))
+    except np.linalg.LinAlgError:
+        if _errors["linalg"] == "raise":
+            raise
+        return ndarray(lower)
+
+
+def _solve_triangular(
+    a, b, trans=0, lower=False, unit_diagonal=False, overwrite_b=False
+):
+    if not (isinstance(a, ndarray) and isinstance(b, ndarray)):
+        raise TypeError("cupy.ndarray expected")
+    return ndarray(scipy.linalg.solve_triangular(a._held, b._held, trans, lower=lower))
+
+
+def install():
+    """Put the stand-in where `import cupy` finds it."""
+    _add_operators()
+    cupy = _copies("cupy", np)
+    cupy.__path__, cupy.__version__ = [], "0.stand-in"
+    cupy.ndarray, cupy.asarray, cupy.array = ndarray, _asarray, _array
+    cupy.linalg = _copies("cupy.linalg", np.linalg)
+    cupy.linalg.cholesky, cupy.fft = _cholesky, _copies("cupy.fft", np.fft)
+    out_of_memory = type("OutOfMemoryError", (MemoryError,), {})
+    out_of_memory.__module__ = "cupy.cuda.memory"
+    cupy.cuda = ModuleType("cupy.cuda")
+    cupy.cuda.__path__, cupy.cuda.Device = [], Device
+    cupy.cuda.device = ModuleType("cupy.cuda.device")
+    cupy.cuda.device.Device = Device
+    cupy.cuda.memory = SimpleNamespace(OutOfMemoryError=out_of_memory)
+    cupy.cuda.runtime = SimpleNamespace(
+        getDeviceCount=lambda: 1, memGetInfo=lambda: (FREE, TOTAL)
+    )
+    pool = SimpleNamespace(
+        free_bytes=lambda: 0, used_bytes=lambda: 0, get_limit=lambda: 0
+    )
+    cupy.get_default_memory_pool = lambda: pool
+    cupyx = ModuleType("cupyx")
+    cupyx.__path__, cupyx.errstate = [], _errstate
+    cupyx.scipy = ModuleType("cupyx.scipy")
+    cupyx.scipy.__path__ = []
+    cupyx.scipy.linalg = ModuleType("cupyx.scipy.linalg")
+    cupyx.scipy.linalg.solve_triangular = _solve_triangular
+    cupyx.scipy.special = _copies("cupyx.scipy.special", scipy.special)
+    for module in (cupy, cupy.linalg, cupy.fft, cupy.cuda, cupyx, cupyx.scipy):
+        sys.modules[module.__name__] = module
+    for module in (cupyx.scipy.linalg, cupyx.scipy.special, cupy.cuda.device):
+        sys.modules[module.__name__] = module
+    return cupy
