@@ -6,6 +6,7 @@ from math import inf
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy import special
 
 from adaptive_kernels import _array, metrics
 from adaptive_kernels._linalg import factorize, inverse_diagonal, leave_one_out
@@ -73,6 +74,13 @@ def test_sums_and_modified_spectra(library):
         ModifiedSpectrum(NNGP("erf"), X, n_components=5),
     ):
         close(library, kernel(library.array(Z)), kernel(Z), 1e-8)
+
+
+@pytest.mark.parametrize("name", ["erf", "ndtr", "expit"])
+def test_special_functions_do_not_wait_for_scipy(name, cuda, monkeypatch):
+    monkeypatch.setattr(_array, "special", None)
+    found = _array.special_function(name, cuda.array(X))
+    close(cuda, found, getattr(special, name)(X), 1e-12)
 
 
 @pytest.mark.parametrize("block", [7, 40, 64])
