@@ -1,8 +1,14 @@
 """Fits by inducing points: rows in blocks, a sample to learn from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from mmap import mmap
+from operator import add
 
 import numpy as np
+from joblib.parallel import get_active_backend
+from numpy.lib.array_utils import byte_bounds
+from sklearn.utils.parallel import Parallel, delayed
 
 from ._array import (
     as_float64,
@@ -15,17 +21,76 @@ from ._array import (
     to_numpy,
 )
 from .kernels._recursion import slices_of
-from .theory.inducing import InducingData
+from .theory.inducing import Basis, InducingData, Statistics
 
 # Kernel and covariance are learned from this many rows, or this many for each inducing
 # point where that is more.
 SAMPLE = 4000
 SAMPLE_PER_POINT = 4
 
+# A task sums over so many blocks of rows, or so many rows for each inducing point: a
+# sum of m x m numbers then costs far more to compute than to send.
+TASK_BLOCKS = 16
+TASK_ROWS_PER_POINT = 8
+# The most sums that can wait for a slow task whose turn it is.
+MAX_TASKS = 256
+
+
+@dataclass(frozen=True)
+class MappedRows:
+    """Rows of a mapped file, as every process that can read the file finds them.
+
+    filename : str
+    dtype : dtype
+    shape, strides : tuples of two ints, strides in bytes
+    begin, size : int, the bytes of the file that hold these rows
+    first : int, where the first entry is among these bytes
+    """
+
+    filename: str
+    dtype: np.dtype
+    shape: tuple
+    strides: tuple
+    begin: int
+    size: int
+    first: int
+
+    @classmethod
+    def of(cls, X):
+        """A description of X, or X itself if no file holds it."""
+        mapped = _file_behind(X)
+        if mapped is None:
+            return X
+        low, high = byte_bounds(X)
+        begin = mapped.offset + low - byte_bounds(mapped)[0]
+        first = X.__array_interface__["data"][0] - low
+        return cls(
+            mapped.filename, X.dtype, X.shape, X.strides, begin, high - low, first
+        )
+
+    def __getitem__(self, rows):
+        """A copy of some rows; the file is closed again."""
+        file = np.memmap(self.filename, np.uint8, "r", self.begin, (self.size,))
+        table = np.ndarray(self.shape, self.dtype, file, self.first, self.strides)
+        return np.array(table[rows])
+
+
+def _file_behind(X):
+    """The memmap that X is a view of, or None if X is in memory, in part or whole."""
+    if not isinstance(X, np.ndarray) or X.size == 0:
+        return None
+    while X is not None and not isinstance(getattr(X, "base", None), mmap):
+        X = getattr(X, "base", None)
+    if not isinstance(X, np.memmap) or X.filename is None or X.mode == "c":
+        return None
+    return X
+
 
 @dataclass(frozen=True)
 class AllRows:
-    """All rows of a fit, left where they are and taken block by block.
+    """Rows of a fit, left where they are and taken block by block.
+
+    Sent to another process, mapped rows travel as the name of their file.
 
     X : array (n, d) of any real type, in memory or mapped to it
     Y : array (n, C), in double precision
@@ -37,6 +102,9 @@ class AllRows:
     Y: object
     weights: object
     device: object
+
+    def __getstate__(self):
+        return {**vars(self), "X": MappedRows.of(self.X)}
 
     def take(self, rows):
         """Blocks of X, Y and weights in double precision on the device."""
@@ -64,10 +132,21 @@ class AllRows:
 
     def blocks(self, n_columns):
         """Iterate over all rows, `n_columns` further entries for each at once."""
-        like = self.take(slice(0, 1))[0]
-        size = rows_per_block(like, max(n_columns, self.X.shape[1]))
-        for rows in slices_of(self.X.shape[0], size):
+        for rows in slices_of(self.X.shape[0], self._block(n_columns)):
             yield self.take(rows)
+
+    def _block(self, n_columns):
+        """Rows of a block."""
+        like = self.take(slice(0, 1))[0]
+        return rows_per_block(like, max(n_columns, self.X.shape[1]))
+
+    def parts(self, n_inducing):
+        """Iterate over parts for a task each, the same however many work on them."""
+        n, block = self.X.shape[0], self._block(n_inducing)
+        rows = max(TASK_ROWS_PER_POINT * n_inducing, -(-n // MAX_TASKS))
+        for part in slices_of(n, block * max(TASK_BLOCKS, -(-rows // block))):
+            weights = None if self.weights is None else self.weights[part]
+            yield replace(self, X=self.X[part, :], Y=self.Y[part, :], weights=weights)
 
     def column_variances(self):
         """Weighted variance of every column of X: ndarray (d,)."""
@@ -96,9 +175,12 @@ def inducing_data(rows, n_inducing, mean, scale):
     X, Y, weights = rows.sample(max(SAMPLE, SAMPLE_PER_POINT * n_inducing))
     mean, scale = asarray_like(mean, X), asarray_like(scale, X)
 
-    def blocks():
-        for X, Y, weights in rows.blocks(n_inducing):
-            yield X, (Y - mean) / scale, weights
+    def statistics(inducing, point):
+        parts = (
+            replace(part, Y=(part.Y - mean) / scale)
+            for part in rows.parts(inducing.shape[0])
+        )
+        return total_statistics(inducing, point, parts)
 
     everything = X.shape[0] == rows.X.shape[0]
     return InducingData(
@@ -106,5 +188,28 @@ def inducing_data(rows, n_inducing, mean, scale):
         (Y - mean) / scale,
         weights,
         n_inducing=n_inducing,
-        blocks=None if everything else blocks,
+        statistics=None if everything else statistics,
     )
+
+
+def total_statistics(inducing, point, parts):
+    """Statistics summed over parts of the rows, always in their order.
+
+    Tasks of joblib, one for each part, unless rows or inducing points are on a device.
+    Only the inducing points travel, not the factor of their kernel matrix.
+    """
+    if not isinstance(inducing, np.ndarray):
+        sums = (part_statistics(inducing, point, part) for part in parts)
+        return reduce(add, sums)
+    generates = get_active_backend()[0].supports_return_generator
+    run = Parallel(
+        return_as="generator" if generates else "list", batch_size=1, max_nbytes=None
+    )
+    tasks = (delayed(part_statistics)(inducing, point, part) for part in parts)
+    return reduce(add, run(tasks))
+
+
+def part_statistics(inducing, point, part):
+    """Statistics of a part of the rows, block by block."""
+    basis = Basis.of(inducing, point)
+    return Statistics.of(basis, part.blocks(inducing.shape[0]))

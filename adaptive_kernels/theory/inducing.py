@@ -59,13 +59,14 @@ class InducingData(Data):
 
     n_inducing : int
     index : ndarray (m,) of int, the inducing points among the rows; None until chosen
-    blocks : callable, gives an iterator over blocks (X, Y, weights or None) of all the
-        rows that the posterior is of; None if X, Y and weights are all there are
+    statistics : callable, gives the `Statistics` of all the rows that the posterior is
+        of, for inducing points (m, d) and a point; None if X, Y and weights are all
+        there are
     """
 
     n_inducing: int = 0
     index: np.ndarray | None = None
-    blocks: object = None
+    statistics: object = None
 
     def at(self, point):
         """With inducing points chosen for the kernel of a point."""
@@ -425,8 +426,10 @@ class InducingPosterior(Posterior):
         data = data.at(point)
         Z = data.inducing()
         basis = Basis.of(Z, point)
-        blocks = data.own_blocks() if data.blocks is None else data.blocks()
-        statistics = Statistics.of(basis, blocks)
+        if data.statistics is None:
+            statistics = Statistics.of(basis, data.own_blocks())
+        else:
+            statistics = data.statistics(Z, point)
         bound = Bound.of(statistics, point.alpha)
         half = solve_triangular(basis.factor, bound.solution, transposed=True)
         inverse = diagonal(inverse_from_cholesky(1.0 * bound.factor))
