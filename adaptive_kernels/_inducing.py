@@ -196,20 +196,35 @@ def total_statistics(inducing, point, parts):
     """Statistics summed over parts of the rows, always in their order.
 
     Tasks of joblib, one for each part, unless rows or inducing points are on a device.
-    Only the inducing points travel, not the factor of their kernel matrix.
     """
+    parts = (Part(inducing, point, rows) for rows in parts)
     if not isinstance(inducing, np.ndarray):
-        sums = (part_statistics(inducing, point, part) for part in parts)
-        return reduce(add, sums)
+        return reduce(add, map(part_statistics, parts))
     generates = get_active_backend()[0].supports_return_generator
     run = Parallel(
         return_as="generator" if generates else "list", batch_size=1, max_nbytes=None
     )
-    tasks = (delayed(part_statistics)(inducing, point, part) for part in parts)
-    return reduce(add, run(tasks))
+    return reduce(add, run(delayed(part_statistics)(part) for part in parts))
 
 
-def part_statistics(inducing, point, part):
+@dataclass(frozen=True)
+class Part:
+    """All that a task needs, in one object: bare arrays Dask would put on one worker.
+
+    They would be lost with it. The factor of the inducing points stays behind: it is
+    cheaper to compute than to send.
+
+    inducing : array (m, d)
+    point : Hyperparameters
+    rows : AllRows, in fact some of them
+    """
+
+    inducing: object
+    point: object
+    rows: AllRows
+
+
+def part_statistics(part):
     """Statistics of a part of the rows, block by block."""
-    basis = Basis.of(inducing, point)
-    return Statistics.of(basis, part.blocks(inducing.shape[0]))
+    basis = Basis.of(part.inducing, part.point)
+    return Statistics.of(basis, part.rows.blocks(part.inducing.shape[0]))
