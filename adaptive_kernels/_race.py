@@ -1,6 +1,7 @@
 """Cross-validated paths along widths: the machinery of the search."""
 
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf, isinf, log
 from time import perf_counter
@@ -53,11 +54,12 @@ def _extend_path(estimator, data, fold, judge, candidates, path, only):
         model = None
         for scaling in sorted(s for w, s in missing if w == width):
             began = perf_counter()
-            if model is None:
-                model = clone(estimator).set_params(width=width, scaling=scaling)
-                _fit_quietly(model, train, start=start, only=only)
-            else:
-                model = model._at_scaling(scaling)
+            with _quietly():
+                if model is None:
+                    model = clone(estimator).set_params(width=width, scaling=scaling)
+                    model._fit_from(*train, start=start, only=only)
+                else:
+                    model = model._at_scaling(scaling)
             fitted = perf_counter()
             score, densities = _score(*judge, model, *test)
             times = fitted - began, perf_counter() - fitted
@@ -69,11 +71,12 @@ def _extend_path(estimator, data, fold, judge, candidates, path, only):
     return path
 
 
-def _fit_quietly(model, data, **start):
-    """Fit without a warning where iterations end: the held-out score judges that."""
+@contextmanager
+def _quietly():
+    """No warning where iterations end: the held-out score judges that."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return model._fit_from(*data, **start)
+        yield
 
 
 def _nearest(width, points):
@@ -118,9 +121,10 @@ def _refit(estimator, data, width, scalings, start):
     model = clone(estimator).set_params(width=width, scaling=scalings[0])
     if start is not None and data[0].shape[0] > LEARN_ROWS:
         model.set_params(max_iter=min(model.max_iter, REFINE_ITER))
-    _fit_quietly(model, data, start=start)
-    model.set_params(max_iter=estimator.max_iter)
-    return [model, *(model._at_scaling(scaling) for scaling in scalings[1:])]
+    with _quietly():
+        model._fit_from(*data, start=start)
+        model.set_params(max_iter=estimator.max_iter)
+        return [model, *(model._at_scaling(scaling) for scaling in scalings[1:])]
 
 
 def thinned(folds):
