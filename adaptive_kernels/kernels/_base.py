@@ -12,7 +12,7 @@ from sklearn.gaussian_process.kernels import (
     Sum,
 )
 
-from .._array import empty, namespace, to_numpy
+from .._array import as_float64, empty, namespace, to_numpy
 from ._activations import ACTIVATIONS, Activation
 from ._derivatives import parameter_derivative
 from ._hermite import HERMITE_ACTIVATIONS, HermiteActivation
@@ -238,7 +238,8 @@ class WideKernel(_Operators, Kernel):
         return (K, self._gradient(X, K, network)) if eval_gradient else K
 
     def _gradient(self, X, K, network):
-        F = self._features(_as_rows(X), network)
+        # The slopes of tabulated duals at zero variance overflow single precision.
+        F = self._features(as_float64(_as_rows(X)), network)
         derivatives = {
             "weight_variance": lambda: parameter_derivative(F, network, weight=True),
             "bias_variance": lambda: parameter_derivative(F, network, weight=False),
