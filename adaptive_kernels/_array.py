@@ -2,9 +2,11 @@
 
 from contextlib import contextmanager
 from functools import cache
+from math import inf
 
 import array_api_compat as compat
 import numpy as np
+from joblib import effective_n_jobs
 from scipy import special
 from scipy.linalg import lapack
 from sklearn.utils._array_api import move_to
@@ -397,3 +399,12 @@ def small_problem_threads(n, threshold=500):
         return
     with _blas().limit(limits=1):
         yield
+
+
+def threads_for_workers(n_jobs):
+    """One BLAS thread each while several of joblib's workers are at work.
+
+    Processes have a limit of their own. Threads share the limit of the thread that
+    waits for them, and could set none that the others do not undo.
+    """
+    return small_problem_threads(0 if effective_n_jobs(n_jobs) > 1 else inf)

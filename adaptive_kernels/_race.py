@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 
-from ._array import to_numpy
+from ._array import threads_for_workers, to_numpy
 from ._stacking import Mixture, sparse_mixture
 from .metrics._predictions import log_densities
 
@@ -173,7 +173,7 @@ class Race:
                     Path(points=dict(p.points)) for p in self.paths[kin]
                 ]
         jobs = [(pair, i) for pair in pairs for i in range(len(self.folds))]
-        results = Parallel(n_jobs=self.n_jobs)(
+        results = self._each(
             delayed(_extend_path)(
                 self.templates[pair],
                 self.data,
@@ -187,6 +187,10 @@ class Race:
         )
         for (pair, i), path in zip(jobs, results, strict=True):
             self.paths[pair][i] = path
+
+    def _each(self, tasks):
+        with threads_for_workers(self.n_jobs):
+            return Parallel(n_jobs=self.n_jobs)(tasks)
 
     def _winning_start(self, pair, candidates):
         """Index of the best starting point: a choice of one among few, not a fit."""
@@ -265,7 +269,7 @@ class Race:
         groups = {}
         for pair, (width, scaling) in keys:
             groups.setdefault((pair, width), []).append(scaling)
-        results = Parallel(n_jobs=self.n_jobs)(
+        results = self._each(
             delayed(_refit)(
                 self.templates[pair],
                 self.data,
