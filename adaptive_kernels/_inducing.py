@@ -17,6 +17,7 @@ from ._array import (
     index_like,
     namespace,
     rows_per_block,
+    threads_for_workers,
     to_device,
     to_numpy,
 )
@@ -204,7 +205,8 @@ def total_statistics(inducing, point, parts):
     run = Parallel(
         return_as="generator" if generates else "list", batch_size=1, max_nbytes=None
     )
-    return reduce(add, run(delayed(part_statistics)(part) for part in parts))
+    with threads_for_workers(None):
+        return reduce(add, run(delayed(part_statistics)(part) for part in parts))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from joblib import parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.testing import assert_allclose, assert_array_equal
+from threadpoolctl import threadpool_info
 
 from adaptive_kernels import NNGPRegressor, _base, _inducing
 from adaptive_kernels._inducing import AllRows, MappedRows, total_statistics
@@ -88,14 +91,14 @@ def die_once(flag):
     return action
 
 
-def dense_sums(rows=slice(None)):
+def dense_sums():
     """G, c and the scalar sums from matrices of all rows."""
     kernel = NNGP("erf")
     K_mm = kernel(X[:M])
     K_mm += 1e-8 * np.mean(np.diag(K_mm)) * np.eye(M)
-    A = np.linalg.solve(np.linalg.cholesky(K_mm), kernel(X[:M], X[rows]))
-    w, t = WEIGHTS[rows], Y[rows]
-    prior = w @ kernel.diag(X[rows])
+    A = np.linalg.solve(np.linalg.cholesky(K_mm), kernel(X[:M], X))
+    w, t = WEIGHTS, Y
+    prior = w @ kernel.diag(X)
     return A * w @ A.T, A * w @ t, w @ np.sum(t**2, axis=1), prior, w.sum()
 
 
@@ -281,3 +284,50 @@ def test_dask_gives_the_same_fit_and_survives_a_killed_worker(
         do_in_tasks(monkeypatch, die_once(tmp_path / "died"))
         assert_same_fit(fitted(np.load(path, mmap_mode="r")), alone)
     assert (tmp_path / "died").exists()
+
+
+def blas_threads():
+    return max(i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas")
+
+
+SEVERAL_THREADS = """
+import numpy as np
+from joblib import parallel_config
+from threadpoolctl import threadpool_info
+from adaptive_kernels import AdaptiveKernelRegressorCV, _inducing
+from adaptive_kernels.kernels import NNGP
+from test_many_processes import POINT, ROWS, X, Y, blas_threads
+
+assert blas_threads() == 2
+seen, original = [], _inducing.part_statistics
+
+def noting(part):
+    seen.append(blas_threads())
+    return original(part)
+
+_inducing.part_statistics = noting
+with parallel_config("threading", n_jobs=2):
+    _inducing.total_statistics(X[:9], POINT, [ROWS] * 4)
+    assert seen == [1] * 4 and blas_threads() == 2, seen
+    search = AdaptiveKernelRegressorCV([NNGP("erf")], widths=(1, 10), cv=3)
+    search.fit(X[:60], Y[:60, 0])
+    assert blas_threads() == 2, "the search has left a limit behind"
+_inducing.total_statistics(X[:9], POINT, [ROWS])
+assert seen[4:] == [2], seen
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="BLAS has a thread for each core")
+def test_threads_do_not_multiply_and_leave_no_limit():
+    here = Path(__file__).parent
+    paths = [str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "2"),
+        "MKL_NUM_THREADS": "2",
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
+    command = [sys.executable, "-c", SEVERAL_THREADS]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
