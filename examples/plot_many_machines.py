@@ -51,7 +51,7 @@ def write_rows(path):
 # %%
 # Two steps
 # ---------
-# A metric is a small statistic of the data: 800 rows teach which columns matter. Its
+# A metric is a small statistic of the data: 1500 rows teach which columns matter. Its
 # kernel is then given all rows, through 200 inducing points. The pass over all rows is
 # made of tasks that add up to matrices of 200 x 200. They run through joblib, so that
 # ``parallel_config(backend="dask")`` is all there is to it. A task holds the name of
@@ -60,7 +60,7 @@ def write_rows(path):
 
 def learned_kernel(X, y):
     """A model of all rows, with the kernel that few of them have taught."""
-    teacher = AdaptiveKernelRegressor().fit(X[:800], y[:800])
+    teacher = AdaptiveKernelRegressor().fit(X[:1500], y[:1500])
     return NNGPRegressor(
         teacher.kernel_, alpha=teacher.alpha_, optimizer=None, n_inducing=200
     )
