@@ -19,7 +19,6 @@ from ._array import (
     check_device,
     check_memory,
     index_like,
-    namespace,
     small_problem_threads,
     to_device,
     to_numpy,
@@ -31,7 +30,7 @@ from ._labels import (
     stratified_rows,
     validate_labels,
 )
-from ._model import ArrayModel, distinct_rows, unchanged_on_failure, validate_rows
+from ._model import ArrayModel, merged_rows, unchanged_on_failure, validate_rows
 from ._regression import AdaptiveKernelRegressor
 from .kernels._base import WideKernel
 from .theory.calibration import fit_class_posterior
@@ -98,11 +97,9 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         """The distinct rows with signed columns as targets, on the device."""
         X = as_float64(to_device(X, self.device))
         columns = asarray_like(signed_columns(codes, n_classes), X)
-        kept, _, weights = distinct_rows(X, columns, weights)
-        check_memory(X, len(kept), 2)
-        weights = None if weights is None else asarray_like(weights, X)
-        index, xp = index_like(kept, X), namespace(X)
-        return Data(xp.take(X, index, axis=0), xp.take(columns, index, axis=0), weights)
+        X, columns, weights, _ = merged_rows(X, columns, weights)
+        check_memory(X, X.shape[0], 2)
+        return Data(X, columns, weights)
 
     def _adopt(self, regressor, rows):
         """Take the kernel of a fitted regressor, and calibrate on the rows."""

@@ -21,7 +21,7 @@ from ._classification import (
 from ._labels import codes_of, signed_columns, stratified_rows
 from ._race import Race
 from ._search import AdaptiveKernelRegressorCV
-from ._stacking import SLACK
+from ._stacking import SLACK, average
 from .kernels import NNGP
 
 # Least width of a full covariance, which overfits labels at small ones.
@@ -207,10 +207,8 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
     def feature_importances_(self):
         """Weighted mean of the members' importances: (d,)."""
         check_is_fitted(self)
-        return sum(
-            weight * member.feature_importances_
-            for weight, member in zip(self.weights_, self.members_, strict=True)
-        )
+        shares = [member.feature_importances_ for member in self.members_]
+        return average(self.weights_, shares)
 
     @property
     def alpha_(self):

@@ -89,11 +89,8 @@ class KernelModel(ArrayModel):
         y = asarray_like(y, X)
         single = y.ndim == 1
         Y = y[:, None] if single else y
-        rows, inverse, weights = distinct_rows(X, Y, sample_weight)
-        self._check_memory(X, len(rows))
-        xp, index = namespace(X), index_like(rows, X)
-        X, Y = xp.take(X, index, axis=0), xp.take(Y, index, axis=0)
-        weights = None if weights is None else asarray_like(weights, X)
+        X, Y, weights, inverse = merged_rows(X, Y, sample_weight)
+        self._check_memory(X, X.shape[0])
         return X, Y, weights, (single, inverse)
 
     def _check_memory(self, X, n):
@@ -144,7 +141,18 @@ class KernelModel(ArrayModel):
         return mean * self._y_scale + self._y_mean
 
 
-def distinct_rows(X, Y, sample_weight):
+def merged_rows(X, Y, sample_weight):
+    """X, Y and weights (or None) of the distinct rows, and the place of every sample.
+
+    See `_distinct_rows` for which and in what order.
+    """
+    rows, inverse, weights = _distinct_rows(X, Y, sample_weight)
+    xp, index = namespace(X), index_like(rows, X)
+    weights = None if weights is None else asarray_like(weights, X)
+    return xp.take(X, index, axis=0), xp.take(Y, index, axis=0), weights, inverse
+
+
+def _distinct_rows(X, Y, sample_weight):
     """Merge rows that repeat exactly, target included, into one of their total weight.
 
     This changes nothing but the cost and the conditioning, and in the order given here

@@ -27,7 +27,7 @@ from ._model import (
 )
 from ._race import Race, thinned
 from ._regression import AdaptiveKernelRegressor
-from ._stacking import predict_mixture
+from ._stacking import average, predict_mixture
 from .kernels import NNGP
 from .theory.approximations import GAUSSIAN
 
@@ -313,10 +313,8 @@ normalize_y, tol, device, random_state :
     def feature_importances_(self):
         """Weighted mean of the members' importances: array (n_features,)."""
         check_is_fitted(self)
-        return sum(
-            weight * member.feature_importances_
-            for weight, member in zip(self.weights_, self.members_, strict=True)
-        )
+        shares = [member.feature_importances_ for member in self.members_]
+        return average(self.weights_, shares)
 
     def predict(self, X, return_std=False, return_cov=False):
         """Predict a new observation by the mixture: mean, and optionally its spread.

@@ -104,7 +104,7 @@ def predict_mixture(members, weights, X, return_std=False, return_cov=False):
     means, spreads = _moments(members, X, return_cov)
     stds = [_diagonal_root(s) for s in spreads] if return_cov else spreads
     shares = _local_weights(weights, stds)
-    mean = _average(shares, means)
+    mean = average(shares, means)
     if not (return_std or return_cov):
         return mean
     gaps = [m - mean for m in means]
@@ -112,9 +112,9 @@ def predict_mixture(members, weights, X, return_std=False, return_cov=False):
         roots = [namespace(mean).sqrt(share) for share in shares]
         apart = [_outer(gap) for gap in gaps]
         together = [s + g for s, g in zip(spreads, apart, strict=True)]
-        return mean, _average([_outer(root) for root in roots], together)
+        return mean, average([_outer(root) for root in roots], together)
     squares = [std**2 + gap**2 for std, gap in zip(stds, gaps, strict=True)]
-    return mean, namespace(mean).sqrt(_average(shares, squares))
+    return mean, namespace(mean).sqrt(average(shares, squares))
 
 
 def _moments(members, X, return_cov=False):
@@ -148,5 +148,6 @@ def _local_weights(weights, stds):
     return [share / total for share in shares]
 
 
-def _average(weights, values):
+def average(weights, values):
+    """Sum of the values times their weights, which sum to one."""
     return sum(w * v for w, v in zip(weights, values, strict=True))

@@ -2,13 +2,12 @@
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from .._array import to_numpy
 from ..metrics import interval_coverage
-from ._style import COLORS, GREY, check_axes, clear_frame
+from ._style import COLORS, GREY, check_axes, clear_frame, last_step
 
 _CURVE, _DIAGONAL = "reliability curve", "reliability diagonal"
 _MARKERS = ("o", "s", "D", "^", "v", "P")
@@ -125,7 +124,7 @@ class ReliabilityDisplay:
         else:
             mean, std = _mean_and_std(estimator, X)
             predicted = {"y_pred": mean, "y_std": std}
-        name = type(_last(estimator)).__name__ if name is None else name
+        name = type(last_step(estimator)).__name__ if name is None else name
         return cls(y_true=y, **predicted, n_bins=n_bins).plot(ax, name=name)
 
     @classmethod
@@ -342,10 +341,6 @@ class ReliabilityDisplay:
         )
 
 
-def _last(estimator):
-    return estimator[-1] if isinstance(estimator, Pipeline) else estimator
-
-
 def _count(ax, gid):
     return sum(line.get_gid() == gid for line in ax.get_lines())
 
@@ -357,7 +352,7 @@ def _mean_and_std(estimator, X):
         if "return_std" not in str(error):
             raise
         raise TypeError(
-            f"{type(_last(estimator)).__name__}.predict does not know return_std. "
+            f"{type(last_step(estimator)).__name__}.predict does not know return_std. "
             "Give a regressor whose predict does: NNGPRegressor or scikit-learn's "
             "GaussianProcessRegressor, or a pipeline that ends in one; of a search "
             "its best_estimator_; of any other model its predictions and standard "
@@ -369,7 +364,7 @@ def _most_probable(estimator, X):
     """Predicted labels and their probabilities."""
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(
-            f"{type(_last(estimator)).__name__} has no predict_proba. Wrap it in "
+            f"{type(last_step(estimator)).__name__} has no predict_proba. Wrap it in "
             "scikit-learn's CalibratedClassifierCV, or give a classifier that predicts "
             "probabilities."
         )

@@ -44,9 +44,14 @@ def clear_frame(ax, grid_axis):
     ax.set_axisbelow(True)
 
 
+def last_step(estimator):
+    """The last step of a pipeline, or the estimator itself."""
+    return estimator[-1] if isinstance(estimator, Pipeline) else estimator
+
+
 def final_estimator(estimator, attribute):
     """The last step of a pipeline, or the estimator itself, with `attribute`."""
-    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    last = last_step(estimator)
     check_is_fitted(last)
     if not hasattr(last, attribute):
         raise TypeError(

@@ -46,7 +46,7 @@ from ..kernels._recursion import (
     symmetric_matrices,
     variances,
 )
-from .posterior import Posterior
+from .posterior import AdaptedPosterior
 from .variational import Data, RegularizedEvidence
 
 # Relative to the mean diagonal of K_mm: what single entries of a kernel are good for.
@@ -400,7 +400,7 @@ class _Slopes:
 
 
 @dataclass
-class InducingPosterior(Posterior):
+class InducingPosterior(AdaptedPosterior):
     """Posterior of f given the targets of all rows, through the inducing points.
 
     point : Hyperparameters
@@ -444,20 +444,6 @@ class InducingPosterior(Posterior):
             effective,
         )
         return posterior, bound.value
-
-    @property
-    def scale(self):
-        """Scale of the kernel: one, since its shape adapts instead."""
-        return 1.0
-
-    @property
-    def converged(self):
-        """Whether the theory's equations were solved: here there are none."""
-        return True
-
-    def weight_covariance(self, data):
-        """None: what is known of it is the metric of `point`."""
-        return None
 
     def effective_dof(self, data):
         """Tr[(Q + noise)^{-1} Q], per output, with Q the kernel that is explained."""

@@ -70,8 +70,26 @@ class Posterior:
         return cross_matrices(F, self.F, self.network)[int(self.network.tangent)]
 
 
+class AdaptedPosterior(Posterior):
+    """Posterior under a kernel whose adaptation is all in the metric of `point`."""
+
+    @property
+    def scale(self):
+        """Scale of the kernel: one, since its shape adapts instead."""
+        return 1.0
+
+    @property
+    def converged(self):
+        """Whether the theory's equations were solved: here there are none."""
+        return True
+
+    def weight_covariance(self, data):
+        """None: what is known of it is the metric of `point`."""
+        return None
+
+
 @dataclass
-class GaussianPosterior(Posterior):
+class GaussianPosterior(AdaptedPosterior):
     """Posterior mean and variance of f under K(Sigma), hyperparameters fixed.
 
     point : Hyperparameters
@@ -102,20 +120,6 @@ class GaussianPosterior(Posterior):
         mean, variance = leave_one_out(kernel_factor(data, self.point)[2], data.Y)
         spread = variance - data.noise(self.point.alpha)
         return mean, spread[:, None] + 0 * mean
-
-    @property
-    def scale(self):
-        """Scale of the kernel: one, since its shape adapts instead."""
-        return 1.0
-
-    @property
-    def converged(self):
-        """Whether the theory's equations were solved: here there are none."""
-        return True
-
-    def weight_covariance(self, data):
-        """None: what is known of it is the metric of `point`."""
-        return None
 
     def effective_dof(self, data):
         """Tr[(K + noise)^{-1} K], per output."""
