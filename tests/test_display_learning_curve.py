@@ -2,7 +2,6 @@
 
 import sys
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -23,10 +22,7 @@ LEARNED, UNSEEN = slice(0, 50), slice(50, 200)
 SIZES = [20, 40, 80]
 
 
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def fitted(y=Y):

@@ -22,16 +22,7 @@ from adaptive_kernels.inspection._style import COLORS, GREY
 from adaptive_kernels.kernels import NNGP, NTK
 from adaptive_kernels.metrics import nc1_score
 
-
-@pytest.fixture
-def ax():
-    return Figure().subplots()
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def legend(ax):

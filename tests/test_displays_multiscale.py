@@ -53,15 +53,7 @@ def panels():
     return Figure().subplots(1, 2)
 
 
-@pytest.fixture
-def ax():
-    return Figure().subplots()
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def legend(ax):

@@ -1,6 +1,5 @@
 """scikit-learn's inspection tools take the estimators as they are; names survive."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -63,15 +62,7 @@ adaptive_models = pytest.mark.parametrize("model", ADAPTIVE, ids=name_of)
 ENCODED = ["age", "dose", "site_ash", "site_elm", "site_oak"]
 
 
-@pytest.fixture
-def ax():
-    return Figure().subplots()
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def on_table(model):

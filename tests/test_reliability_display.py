@@ -34,15 +34,7 @@ TRAIN, TEST = slice(0, 60), slice(60, 120)
 LEVELS = np.arange(1, 100) / 100
 
 
-@pytest.fixture
-def ax():
-    return Figure().subplots()
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("closed_figures")
 
 
 def legend(ax):
