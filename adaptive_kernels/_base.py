@@ -22,7 +22,7 @@ from ._array import (
     to_device,
     to_numpy,
 )
-from ._inducing import AllRows, inducing_data
+from ._inducing import AllRows, inducing_data, streams
 from ._model import (
     KernelModel,
     draw_jointly,
@@ -43,8 +43,6 @@ from .theory.variational import (
     combine_roots,
 )
 
-# With inducing points, up to this many rows are merged where they repeat.
-MERGED_ROWS = 20_000
 PREDICTED_ROWS = 8192
 
 
@@ -107,11 +105,10 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
 
     def _rows(self, X, y, weights):
         """Data, targets normalised, with their mean and scale."""
-        m, n = self.n_inducing, X.shape[0]
-        stream = m is not None and m < n
-        merge = not stream or n <= MERGED_ROWS
+        m = self.n_inducing
+        stream = streams(X.shape[0], m)
         self._row_of_sample = None
-        if merge:
+        if not stream:
             X, Y, weights, (single, inverse) = self._merged(X, y, weights)
             stream = m is not None and m < X.shape[0]
         else:

@@ -1,5 +1,6 @@
 """Classifiers with the kernel of a wide network, fixed or adaptive."""
 
+from dataclasses import replace
 from math import inf
 from numbers import Integral, Real
 
@@ -23,17 +24,15 @@ from ._array import (
     to_device,
     to_numpy,
 )
-from ._labels import (
-    codes_of,
-    labels_at,
-    signed_columns,
-    stratified_rows,
-    validate_labels,
-)
+from ._base import PREDICTED_ROWS
+from ._inducing import AllRows, inducing_data, streams
+from ._labels import codes_of, labels_at, signed_columns, validate_labels
 from ._model import ArrayModel, merged_rows, unchanged_on_failure, validate_rows
 from ._regression import AdaptiveKernelRegressor
 from .kernels._base import WideKernel
-from .theory.calibration import fit_class_posterior
+from .kernels._recursion import slices_of
+from .theory.calibration import ExactClasses, fit_class_posterior
+from .theory.inducing import InducingClasses
 from .theory.variational import Data
 
 # A kernel has a number for each feature, and hardly changes beyond these rows; the
@@ -50,6 +49,7 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "optimizer": [StrOptions({"evidence"}), None],
         "n_restarts_optimizer": [Interval(Integral, 0, None, closed="left")],
+        "n_inducing": [Interval(Integral, 1, None, closed="left"), None],
         "device": [str, None],
         "random_state": ["random_state"],
     }
@@ -89,22 +89,45 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
 
     def _fit(self, X, codes, weights, classes):
         rows = self._rows(X, codes, weights, len(classes))
-        sample = as_given(learning_rows(rows), self.device)
+        sample = self._learning_rows(rows)
         regressor = self._regressor().fit(sample.X, sample.Y, sample.weights)
         self._adopt(regressor, rows)
 
     def _rows(self, X, codes, weights, n_classes):
-        """The distinct rows with signed columns as targets, on the device."""
+        """Rows with signed columns as targets, distinct unless they are very many."""
+        columns = signed_columns(codes, n_classes)
+        if streams(X.shape[0], self.n_inducing):
+            return AllRows(X, columns, weights, self.device)
         X = as_float64(to_device(X, self.device))
-        columns = asarray_like(signed_columns(codes, n_classes), X)
-        X, columns, weights, _ = merged_rows(X, columns, weights)
-        check_memory(X, X.shape[0], 2)
-        return Data(X, columns, weights)
+        X, columns, weights, _ = merged_rows(X, asarray_like(columns, X), weights)
+        rows = AllRows(X, columns, weights, self.device)
+        if not self._is_sparse(rows):
+            check_memory(X, X.shape[0], 2, inducing=True)
+        return rows
+
+    def _is_sparse(self, rows):
+        """Whether there are fewer inducing points than rows."""
+        return self.n_inducing is not None and self.n_inducing < rows.X.shape[0]
+
+    def _learning_rows(self, rows):
+        """A stratified sample, from which the kernel is learned, as a regressor's fit.
+
+        Without array API dispatch scikit-learn refuses to check rows on the device, so
+        that the regressor has to move them itself.
+        """
+        parts = rows.sample(KERNEL_ROWS, codes_of(rows.Y))
+        if self.device is not None:
+            parts = (None if a is None else to_numpy(a) for a in parts)
+        return Data(*parts)
 
     def _adopt(self, regressor, rows):
         """Take the kernel of a fitted regressor, and calibrate on the rows."""
-        self._classes = calibrated(regressor, rows)
-        self.regressor_, self.X_train_ = regressor, rows.X
+        n_inducing = self.n_inducing if self._is_sparse(rows) else None
+        self._classes = calibrated(regressor, rows, n_inducing)
+        self.regressor_ = regressor
+        self.X_train_ = rows.X
+        if n_inducing is not None:
+            self.X_train_ = self._classes.posterior.inducing
 
     @property
     def kernel_(self):
@@ -131,10 +154,12 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         return self.regressor_.n_iter_
 
     def _log_probabilities(self, X, method):
-        """(m, C) on the host, and X as validated."""
-        X = as_float64(validate_rows(self, X, method))
+        """(m, C) on the host, block by block of rows, and X as validated."""
+        X = validate_rows(self, X, method)
+        blocks = (as_float64(X[i, :]) for i in slices_of(X.shape[0], PREDICTED_ROWS))
         with small_problem_threads(self.X_train_.shape[0]):
-            return self._class_log_probabilities(X), X
+            logs = [self._class_log_probabilities(block) for block in blocks]
+        return np.concatenate(logs), as_float64(X[:1, :])
 
     def _class_log_probabilities(self, X):
         return self._classes.log_probabilities(X)
@@ -186,32 +211,25 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         return labels_at(self.classes_, np.argmax(logs, axis=1), X)
 
 
-def learning_rows(rows):
-    """A stratified sample of the rows, from which the kernel is learned."""
-    codes = codes_of(rows.Y)
-    if len(codes) <= KERNEL_ROWS:
-        return rows
-    return rows.take(index_like(stratified_rows(codes, KERNEL_ROWS), rows.X))
+def calibrated(regressor, rows, n_inducing=None):
+    """Class posterior of rows with signed columns, for a regressor's kernel.
 
-
-def as_given(rows, device):
-    """The rows as a regressor of that device takes them: it moves them itself.
-
-    Without array API dispatch scikit-learn refuses to check them on the device.
+    rows : AllRows
     """
-    if device is None:
-        return rows
-    parts = (rows.X, rows.Y, rows.weights)
-    return Data(*(None if a is None else to_numpy(a) for a in parts))
-
-
-def calibrated(regressor, rows):
-    """Class posterior of rows with signed columns, for a regressor's kernel."""
-    labels = np.eye(max(rows.Y.shape[1], 2))[codes_of(rows.Y)]
-    with small_problem_threads(rows.X.shape[0]):
-        return fit_class_posterior(
-            rows.X, labels, rows.weights, regressor._posterior.point
-        )
+    point, codes = regressor._posterior.point, codes_of(rows.Y)
+    labels = np.eye(max(rows.Y.shape[1], 2))[codes]
+    weights = None if rows.weights is None else to_numpy(rows.weights)
+    mean = np.average(labels, axis=0, weights=weights)
+    if n_inducing is None:
+        data = Data(rows.X, asarray_like(labels - mean, rows.X), rows.weights)
+        with small_problem_threads(rows.X.shape[0]):
+            return fit_class_posterior(ExactClasses.of(data, point), labels)
+    rows = replace(rows, Y=labels)
+    data = inducing_data(rows, n_inducing, mean, np.ones_like(mean), codes)
+    with small_problem_threads(n_inducing):
+        sample = InducingClasses.of(data, point)
+        shown = np.argmax(to_numpy(sample.judged.Y) + mean, axis=1)
+        return fit_class_posterior(sample, np.eye(len(mean))[shown])
 
 
 class NNGPClassifier(WideNetworkClassifier):
@@ -233,6 +251,12 @@ class NNGPClassifier(WideNetworkClassifier):
         None takes every variance of the kernel as given.
     n_restarts_optimizer : int, default=0
         Random starting points besides the fixed ones.
+    n_inducing : int, default=None
+        None is the exact fit, with a matrix of n x n. A number, from 300 to 2000, fits
+        through so many inducing points in O(n n_inducing^2) time, a block of rows in
+        memory at once. Noise and calibration then rest on 4000 rows, or 4 n_inducing if
+        that is more, each left out of all. X may be a `numpy.memmap`, or of single
+        precision, and is neither copied nor kept.
     device : {"cuda"} or None, default=None
         "cuda" moves X to a GPU through CuPy and returns NumPy; None follows X.
     random_state : int, RandomState or None, default=None
@@ -249,7 +273,8 @@ class NNGPClassifier(WideNetworkClassifier):
     regressor_ : AdaptiveKernelRegressor
         The regressor of infinite width on labels -1 and 1 that learned the kernel.
     X_train_ : array of shape (n_rows, n_features)
-        Distinct training rows of positive weight, in lexicographic order.
+        Distinct training rows of positive weight, in lexicographic order; with
+        `n_inducing` the inducing points, which are some of the training rows.
     n_iter_ : int
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -283,6 +308,7 @@ class NNGPClassifier(WideNetworkClassifier):
         class_weight=None,
         optimizer="evidence",
         n_restarts_optimizer=0,
+        n_inducing=None,
         device=None,
         random_state=None,
     ):
@@ -290,6 +316,7 @@ class NNGPClassifier(WideNetworkClassifier):
         self.class_weight = class_weight
         self.optimizer = optimizer
         self.n_restarts_optimizer = n_restarts_optimizer
+        self.n_inducing = n_inducing
         self.device = device
         self.random_state = random_state
 
@@ -316,7 +343,7 @@ class AdaptiveKernelClassifier(
         `NNGPClassifier`. Best chosen by `AdaptiveKernelClassifierCV`.
     covariance_type : {"diag", "full"}, default="diag"
         One variance per feature, or all covariances.
-    class_weight, optimizer, n_restarts_optimizer, device, random_state :
+    class_weight, optimizer, n_restarts_optimizer, n_inducing, device, random_state :
         As in `NNGPClassifier`.
     max_iter : int, default=200
         Iterations of the optimizer at full size.
@@ -368,6 +395,7 @@ feature_names_in_ :
         class_weight=None,
         optimizer="evidence",
         n_restarts_optimizer=0,
+        n_inducing=None,
         max_iter=200,
         tol=1.0,
         device=None,
@@ -379,6 +407,7 @@ feature_names_in_ :
         self.class_weight = class_weight
         self.optimizer = optimizer
         self.n_restarts_optimizer = n_restarts_optimizer
+        self.n_inducing = n_inducing
         self.max_iter = max_iter
         self.tol = tol
         self.device = device

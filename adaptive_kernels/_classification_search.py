@@ -1,6 +1,5 @@
 """Kernels, covariance types and widths of classifiers stacked by cross-validation."""
 
-from dataclasses import replace
 from math import inf, isinf
 from numbers import Integral
 
@@ -12,12 +11,8 @@ from sklearn.model_selection import StratifiedKFold, check_cv
 from sklearn.utils.validation import check_is_fitted
 
 from ._array import asarray_like, to_numpy
-from ._classification import (
-    AdaptiveKernelClassifier,
-    as_given,
-    calibrated,
-    learning_rows,
-)
+from ._classification import AdaptiveKernelClassifier, calibrated
+from ._inducing import AllRows
 from ._labels import codes_of, signed_columns, stratified_rows
 from ._race import Race
 from ._search import AdaptiveKernelRegressorCV
@@ -72,7 +67,7 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
     max_iter : int, default=20
         Iterations of the optimizer at each width; most start at a neighbour. More of
         them raise the evidence and not the accuracy.
-    optimizer, n_restarts_optimizer, tol, device, random_state :
+    optimizer, n_restarts_optimizer, n_inducing, tol, device, random_state :
         As in `AdaptiveKernelClassifier`.
 
     Attributes
@@ -136,6 +131,7 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         class_weight=None,
         optimizer="evidence",
         n_restarts_optimizer=0,
+        n_inducing=None,
         max_iter=20,
         tol=2.0,
         device=None,
@@ -150,6 +146,7 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         self.class_weight = class_weight
         self.optimizer = optimizer
         self.n_restarts_optimizer = n_restarts_optimizer
+        self.n_inducing = n_inducing
         self.max_iter = max_iter
         self.tol = tol
         self.device = device
@@ -158,7 +155,9 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
     def _fit(self, X, codes, weights, classes):
         rows = self._rows(X, codes, weights, len(classes))
         shared = {name: getattr(self, name) for name in _SHARED}
-        template = AdaptiveKernelClassifier(class_weight=self.class_weight, **shared)
+        template = AdaptiveKernelClassifier(
+            class_weight=self.class_weight, n_inducing=self.n_inducing, **shared
+        )
         kernels = self.kernels
         if kernels is None:
             kernels = [NNGP("erf"), NNGP("relu"), NNGP("rbf")]
@@ -171,7 +170,7 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
             n_jobs=self.n_jobs,
             **shared,
         )
-        search.rows = as_given(learning_rows(rows), self.device)
+        search.rows = self._learning_rows(rows)
         search.fit(X, asarray_like(signed_columns(codes, len(classes)), X), weights)
         fitted = [self._member(template, r, rows, classes) for r in search.fitted]
         self.members_, self.weights_ = fitted[: len(search.weights_)], search.weights_
@@ -180,7 +179,7 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         self.cv_results_ = _results_without_scaling(search.cv_results_)
         for name in ("best_index_", "best_score_", "n_splits_"):
             setattr(self, name, getattr(search, name))
-        self.X_train_ = rows.X
+        self.X_train_ = self.best_estimator_.X_train_
 
     def _member(self, template, regressor, rows, classes):
         names = ("kernel", "covariance_type", "width")
@@ -296,7 +295,8 @@ def _middle(widths):
 def signed_rows(regressor):
     """Training rows of a regressor on signed columns, with these as targets."""
     rows = regressor._training
-    return replace(rows, Y=rows.Y * regressor._y_scale + regressor._y_mean)
+    columns = rows.Y * regressor._y_scale + regressor._y_mean
+    return AllRows(rows.X, columns, rows.weights, regressor.device)
 
 
 def class_log_density(regressor, X, columns):
@@ -318,7 +318,8 @@ class HeldOutScore:
         self.template, self.classes, self.scoring = template, classes, scoring
 
     def __call__(self, regressor, X, columns, sample_weight=None):
-        model = clone(self.template)
+        # A fold has few rows, all of which count.
+        model = clone(self.template).set_params(n_inducing=None)
         model.n_features_in_ = regressor.n_features_in_
         model._adopt(regressor, signed_rows(regressor))
         model.classes_ = self.classes

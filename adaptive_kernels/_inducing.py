@@ -21,6 +21,7 @@ from ._array import (
     to_device,
     to_numpy,
 )
+from ._labels import stratified_rows
 from .kernels._recursion import slices_of
 from .theory.inducing import Basis, InducingData, Statistics
 
@@ -29,12 +30,20 @@ from .theory.inducing import Basis, InducingData, Statistics
 SAMPLE = 4000
 SAMPLE_PER_POINT = 4
 
+# Up to this many rows are merged where they repeat.
+MERGED_ROWS = 20_000
+
 # A task sums over so many blocks of rows, or so many rows for each inducing point: a
 # sum of m x m numbers then costs far more to compute than to send.
 TASK_BLOCKS = 16
 TASK_ROWS_PER_POINT = 8
 # The most sums that can wait for a slow task whose turn it is.
 MAX_TASKS = 256
+
+
+def streams(n_rows, n_inducing):
+    """Whether a fit leaves rows where they are, and merges none that repeat."""
+    return n_inducing is not None and n_rows > max(n_inducing, MERGED_ROWS)
 
 
 @dataclass(frozen=True)
@@ -113,23 +122,26 @@ class AllRows:
         weights = None if self.weights is None else self.weights[rows]
         return X, asarray_like(self.Y[rows, :], X), _like(weights, X)
 
-    def sample(self, n_rows):
-        """Random rows of positive weight, the same for every fit, or all if so few."""
+    def sample(self, n_rows, strata=None):
+        """Random rows of positive weight, the same for every fit, or all if so few.
+
+        Each of the strata, codes (n,) if given, is among them at its frequency.
+        """
         n = self.X.shape[0]
         kept = np.arange(n)
         if self.weights is not None:
             kept = np.flatnonzero(to_numpy(self.weights) > 0)
         if len(kept) > n_rows:
-            kept = np.random.RandomState(0).permutation(kept)[:n_rows]
+            codes = 0 * kept if strata is None else strata[kept]
+            kept = kept[stratified_rows(codes, n_rows)]
         elif len(kept) == n:
             return self.take(slice(0, n))
-        rows = np.sort(kept)
-        X = namespace(self.X).take(self.X, index_like(rows, self.X), axis=0)
-        Y = namespace(self.Y).take(self.Y, index_like(rows, self.Y), axis=0)
+        X = namespace(self.X).take(self.X, index_like(kept, self.X), axis=0)
+        Y = namespace(self.Y).take(self.Y, index_like(kept, self.Y), axis=0)
         weights = self.weights
         if weights is not None:
-            weights = namespace(weights).take(weights, index_like(rows, weights))
-        return AllRows(X, Y, weights, self.device).take(slice(0, len(rows)))
+            weights = namespace(weights).take(weights, index_like(kept, weights))
+        return AllRows(X, Y, weights, self.device).take(slice(0, len(kept)))
 
     def blocks(self, n_columns):
         """Iterate over all rows, `n_columns` further entries for each at once."""
@@ -167,13 +179,15 @@ def _like(weights, X):
     return None if weights is None else asarray_like(weights, X)
 
 
-def inducing_data(rows, n_inducing, mean, scale):
+def inducing_data(rows, n_inducing, mean, scale, strata=None):
     """What to learn from and what the posterior is of, targets normalised.
 
     rows : AllRows, targets as given
+    strata : ndarray (n,) of int or None, as in `AllRows.sample`
     """
     check_inducing_memory(rows.take(slice(0, 1))[0], n_inducing)
-    X, Y, weights = rows.sample(max(SAMPLE, SAMPLE_PER_POINT * n_inducing))
+    n_rows = max(SAMPLE, SAMPLE_PER_POINT * n_inducing)
+    X, Y, weights = rows.sample(n_rows, strata)
     mean, scale = asarray_like(mean, X), asarray_like(scale, X)
 
     def statistics(inducing, point):

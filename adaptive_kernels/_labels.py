@@ -37,7 +37,7 @@ def validate_labels(estimator, X, y, sample_weight, class_weight=None):
         X,
         codes,
         classes,
-        None if weights is None else asarray_like(weights, as_float64(X)),
+        None if weights is None else asarray_like(weights, as_float64(X[:1, :])),
     )
 
 

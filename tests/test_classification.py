@@ -30,6 +30,7 @@ from adaptive_kernels.theory.calibration import (
     NOISE_RANGE,
     NOISE_STEP,
     Calibration,
+    ExactClasses,
     fit_calibration,
     fit_class_posterior,
 )
@@ -79,9 +80,10 @@ def bayes_loss(p):
 def test_leave_one_out_loss_by_brute_force(kernel, weights):
     labels = np.eye(3)[CODES]
     point = Hyperparameters(kernel.network(), 0.3)
-    fitted = fit_class_posterior(X, labels, weights, point)
     shares = np.ones(60) if weights is None else weights
     centre = shares @ labels / shares.sum()
+    given = Data(X, labels - centre, weights)
+    fitted = fit_class_posterior(ExactClasses.of(given, point), labels)
 
     def brute_loss(noise):
         means, stds = np.empty((60, 3)), np.empty(60)
@@ -100,7 +102,6 @@ def test_leave_one_out_loss_by_brute_force(kernel, weights):
     lowest, highest = np.mean(kernel.diag(X)) * np.array(NOISE_RANGE)
     for beside in (fitted.noise / NOISE_STEP, fitted.noise * NOISE_STEP):
         assert not lowest < beside < highest or brute_loss(beside) > fitted.loss
-    given = Data(X, labels - centre, weights)
     again, _ = GaussianPosterior.fit(given, replace(point, alpha=fitted.noise))
     mean, variance = again.variance(X_NEW)
     std = np.sqrt(variance[:, 0] + fitted.noise)
@@ -112,15 +113,16 @@ def test_leave_one_out_loss_by_brute_force(kernel, weights):
 def test_any_start_leads_to_a_good_noise(start):
     rows, codes, _ = linear_truth(80, 3, 13)
     labels = np.eye(3)[codes]
-    point = Hyperparameters(NNGP("erf").network(), start)
-    found = fit_class_posterior(rows, labels, None, point)
+    data = Data(rows, labels - labels.mean(axis=0))
+
+    def loss(alpha):
+        classes = ExactClasses.of(data, Hyperparameters(NNGP("erf").network(), alpha))
+        return fit_class_posterior(classes, labels).loss
+
     unit = np.mean(NNGP("erf").diag(rows))
-    fine = [
-        fit_class_posterior(rows, labels, None, replace(point, alpha=alpha)).loss
-        for alpha in unit * np.geomspace(*NOISE_RANGE, 12)
-    ]
+    fine = [loss(alpha) for alpha in unit * np.geomspace(*NOISE_RANGE, 12)]
     # Steps of half a decade are coarse only where the valley is flat.
-    assert found.loss < min(fine) + 0.01
+    assert loss(start) < min(fine) + 0.01
 
 
 def test_calibration_maximises_its_posterior():

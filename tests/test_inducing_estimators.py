@@ -38,7 +38,7 @@ def test_scikit_learn_check(estimator, check):
 def small_sample(monkeypatch):
     """Learn from 120 of the 300 rows, as if there were very many."""
     monkeypatch.setattr(_inducing, "SAMPLE", 120)
-    monkeypatch.setattr(_base, "MERGED_ROWS", 200)
+    monkeypatch.setattr(_inducing, "MERGED_ROWS", 200)
 
 
 @pytest.mark.parametrize("estimator", BOTH)

@@ -14,7 +14,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.testing import assert_allclose, assert_array_equal
 from threadpoolctl import threadpool_info
 
-from adaptive_kernels import NNGPRegressor, _base, _inducing
+from adaptive_kernels import NNGPRegressor, _inducing
 from adaptive_kernels._inducing import AllRows, MappedRows, total_statistics
 from adaptive_kernels.kernels import NNGP
 from adaptive_kernels.theory.variational import Hyperparameters
@@ -36,7 +36,7 @@ POINT = Hyperparameters(NNGP("erf").network(), 0.1, None)
 def many_parts(monkeypatch):
     """Cut few rows into parts, as if there were very many."""
     monkeypatch.setattr(_inducing, "SAMPLE", 200)
-    monkeypatch.setattr(_base, "MERGED_ROWS", 200)
+    monkeypatch.setattr(_inducing, "MERGED_ROWS", 200)
     monkeypatch.setattr(_inducing, "TASK_BLOCKS", 1)
     monkeypatch.setattr(_inducing, "TASK_ROWS_PER_POINT", 1)
     monkeypatch.setattr(_inducing, "rows_per_block", lambda *_: 400)

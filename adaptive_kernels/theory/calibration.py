@@ -96,10 +96,11 @@ def fit_calibration(mean, std, labels, weights):
 class ClassPosterior:
     """Gaussian posterior of centred one-hot labels, with its calibration.
 
+    posterior : GaussianPosterior or InducingPosterior
     loss : float, mean leave-one-out log loss
     """
 
-    posterior: GaussianPosterior
+    posterior: object
     calibration: Calibration
     loss: float
 
@@ -116,41 +117,81 @@ class ClassPosterior:
         return self.calibration.log_probabilities(mean, std)
 
 
-def fit_class_posterior(X, labels, weights, point):
+@dataclass(frozen=True)
+class ExactClasses:
+    """Rows whose kernel matrix is at hand, with centred one-hot labels as targets.
+
+    data : Data
+    point : Hyperparameters
+    F : array (n, d + 1), features
+    K : array (n, n), lower triangle
+    """
+
+    data: Data
+    point: object
+    F: object
+    K: object
+
+    @classmethod
+    def of(cls, data, point):
+        """Under the kernel of a point."""
+        F = features(data.X, point.network, point.root)
+        K = symmetric_matrices(F, point.network, lower=True)
+        return cls(data, point, F, K[int(point.network.tangent)])
+
+    @property
+    def judged(self):
+        """The rows that are left out: all."""
+        return self.data
+
+    def prior(self):
+        """Prior variances of the rows."""
+        return diagonal(self.K)
+
+    def leave_one_out(self, noise):
+        """Mean (n, C) and variance (n,) of f at each row given the others."""
+        own = self.data.noise(noise)
+        factored = factorize(1.0 * self.K, self.data.Y, own)
+        mean, variance = leave_one_out(factored, self.data.Y)
+        return mean, variance - own
+
+    def posterior(self, noise):
+        """Posterior of f given all rows."""
+        point = replace(self.point, alpha=noise)
+        factored = factorize(self.K, self.data.Y, self.data.noise(noise))
+        return GaussianPosterior(point, self.F, factored.factor, factored.dual)
+
+
+def fit_class_posterior(rows, labels):
     """Noise and calibration of least leave-one-out log loss, kernel held fixed.
 
     The noise goes downhill from that of the evidence, in factors of `NOISE_STEP`.
 
     Parameters
     ----------
-    X : array (n, d)
-    labels : ndarray (n, C), one-hot
-    weights : array (n,) or None
-    point : Hyperparameters
-        Kernel and noise, as the evidence chose them.
+    rows : ExactClasses or InducingClasses
+        With the kernel and noise that the evidence chose. It is consumed.
+    labels : ndarray (n, C), one-hot, of the rows that are judged
 
     Returns
     -------
     ClassPosterior
     """
-    shares = np.ones(len(labels)) if weights is None else to_numpy(weights)
-    mean = shares @ labels / np.sum(shares)
-    data = Data(X, asarray_like(labels - mean, X), weights)
-    F = features(X, point.network, point.root)
-    K = symmetric_matrices(F, point.network, lower=True)[int(point.network.tangent)]
-    unit = float(namespace(K).mean(diagonal(K))) or 1.0
+    judged, prior = rows.judged, rows.prior()
+    shares = np.ones(len(labels))
+    if judged.weights is not None:
+        shares = to_numpy(judged.weights)
+    unit = float(namespace(prior).mean(prior)) or 1.0
 
     def trial(noise):
-        moments = _leave_one_out(K, data, noise)
-        calibration, loss = fit_calibration(*moments, labels, shares)
+        mean, variance = (to_numpy(a) for a in rows.leave_one_out(noise))
+        std = np.sqrt(np.maximum(variance, 0) + noise)
+        calibration, loss = fit_calibration(mean, std, labels, shares)
         return loss, noise, calibration
 
     lowest, highest = (unit * share for share in NOISE_RANGE)
-    loss, noise, calibration = _downhill(trial, point.alpha, lowest, highest)
-    factored = factorize(K, data.Y, data.noise(noise))
-    point = replace(point, alpha=noise)
-    posterior = GaussianPosterior(point, F, factored.factor, factored.dual)
-    return ClassPosterior(posterior, calibration, loss)
+    loss, noise, calibration = _downhill(trial, rows.point.alpha, lowest, highest)
+    return ClassPosterior(rows.posterior(noise), calibration, loss)
 
 
 def _downhill(trial, noise, lowest, highest):
@@ -165,11 +206,3 @@ def _downhill(trial, noise, lowest, highest):
         if best is not first:
             break
     return best
-
-
-def _leave_one_out(K, data, noise):
-    """Means (n, C) and standard deviations (n,) of the labels of rows left out."""
-    own = data.noise(noise)
-    mean, variance = leave_one_out(factorize(1.0 * K, data.Y, own), data.Y)
-    std = np.sqrt(np.maximum(to_numpy(variance - own), 0) + noise)
-    return to_numpy(mean), std

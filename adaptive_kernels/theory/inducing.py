@@ -51,6 +51,8 @@ from .variational import Data, RegularizedEvidence
 
 # Relative to the mean diagonal of K_mm: what single entries of a kernel are good for.
 JITTER = 1e-8
+# Least 1 - h of a row of leverage h that is left out: what rounding leaves of it.
+LEAST_REST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,15 @@ class InducingData(Data):
         """Inducing points: (m, d)."""
         index = index_like(self.index, self.X)
         return namespace(self.X).take(self.X, index, axis=0)
+
+    def collected(self, point):
+        """Itself with inducing points chosen, their basis, sums over all rows."""
+        data = self.at(point)
+        inducing = data.inducing()
+        basis = Basis.of(inducing, point)
+        if self.statistics is None:
+            return data, basis, Statistics.of(basis, data.own_blocks())
+        return data, basis, self.statistics(inducing, point)
 
     def objective(self, template, **kind):
         """The regularised bound of the evidence of these rows."""
@@ -423,24 +434,23 @@ class InducingPosterior(AdaptedPosterior):
     @classmethod
     def fit(cls, data, point):
         """The posterior and the bound of the log evidence."""
-        data = data.at(point)
-        Z = data.inducing()
-        basis = Basis.of(Z, point)
-        if data.statistics is None:
-            statistics = Statistics.of(basis, data.own_blocks())
-        else:
-            statistics = data.statistics(Z, point)
-        bound = Bound.of(statistics, point.alpha)
+        data, basis, statistics = data.collected(point)
+        return cls.of(data.inducing(), basis, statistics, point.alpha)
+
+    @classmethod
+    def of(cls, inducing, basis, statistics, alpha):
+        """The same from sums over the rows, at a noise variance."""
+        bound = Bound.of(statistics, alpha)
         half = solve_triangular(basis.factor, bound.solution, transposed=True)
         inverse = diagonal(inverse_from_cholesky(1.0 * bound.factor))
         effective = inverse.shape[0] - float(namespace(inverse).sum(inverse))
         posterior = cls(
-            point,
-            Z,
+            replace(basis.point, alpha=alpha),
+            inducing,
             basis.F,
             basis.factor,
             bound.factor,
-            half / point.alpha,
+            half / alpha,
             effective,
         )
         return posterior, bound.value
@@ -465,4 +475,69 @@ class InducingPosterior(AdaptedPosterior):
         return covariance[:, :, None] + 0 * self.dual[:1, :]
 
 
-__all__ = ["Basis", "Bound", "InducingData", "InducingPosterior", "RegularizedBound"]
+@dataclass(frozen=True)
+class InducingClasses:
+    """Rows of which some are left out, for a posterior through inducing points.
+
+    What `calibration.ExactClasses` is to an exact posterior. The sums are over all
+    rows, the rows left out are those to learn from.
+
+    judged : InducingData, with centred one-hot labels as targets
+    basis : Basis
+    statistics : Statistics
+    projected : array (m, n), A of the judged rows
+    own : array (n,), their prior variances
+    """
+
+    judged: InducingData
+    basis: Basis
+    statistics: Statistics
+    projected: object
+    own: object
+
+    @classmethod
+    def of(cls, data, point):
+        """Under the kernel of a point, at which the inducing points are chosen."""
+        data, basis, statistics = data.collected(point)
+        return cls(data, basis, statistics, *basis.project(data.X))
+
+    @property
+    def point(self):
+        """Kernel and noise."""
+        return self.basis.point
+
+    def prior(self):
+        """Prior variances of the rows left out."""
+        return self.own
+
+    def leave_one_out(self, noise):
+        """Mean (n, C) and variance (n,) of f at each judged row given all others.
+
+        With v = a'B^{-1}a and the leverage h = v w / noise of a row,
+
+            mean = (m - h y) / (1 - h),    variance = K_ii - a'a + v / (1 - h).
+        """
+        A, xp = self.projected, namespace(self.projected)
+        bound = Bound.of(self.statistics, noise)
+        fitted = A.T @ bound.solution / noise
+        half = solve_triangular(bound.factor, A)
+        spread = xp.sum(half * half, axis=0)
+        leverage = spread / self.judged.noise(noise)
+        rest = xp.maximum(1 - leverage, 0 * leverage + LEAST_REST)[:, None]
+        mean = (fitted - leverage[:, None] * self.judged.Y) / rest
+        return mean, self.own - xp.sum(A * A, axis=0) + spread / rest[:, 0]
+
+    def posterior(self, noise):
+        """Posterior of f given all rows."""
+        inducing = self.judged.inducing()
+        return InducingPosterior.of(inducing, self.basis, self.statistics, noise)[0]
+
+
+__all__ = [
+    "Basis",
+    "Bound",
+    "InducingClasses",
+    "InducingData",
+    "InducingPosterior",
+    "RegularizedBound",
+]

@@ -1,0 +1,216 @@
+"""Classifiers by inducing points: rows left out in closed form, and the fits."""
+
+import pickle
+
+import numpy as np
+import pytest
+from joblib import parallel_config
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.metrics import log_loss
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from adaptive_kernels import (
+    AdaptiveKernelClassifier,
+    AdaptiveKernelClassifierCV,
+    NNGPClassifier,
+    _array,
+    _classification,
+    _inducing,
+)
+from adaptive_kernels._inducing import AllRows, inducing_data
+from adaptive_kernels.kernels import NNGP, NTK
+from adaptive_kernels.theory.inducing import JITTER, InducingClasses, InducingData
+from adaptive_kernels.theory.posterior import GaussianPosterior
+from adaptive_kernels.theory.variational import Data, Hyperparameters
+
+rng = np.random.default_rng(0)
+N, M = 400, 30
+X = rng.standard_normal((N, 3))
+CODES = np.argmax(X + 0.5 * rng.standard_normal((N, 3)), axis=1)
+X_NEW = rng.standard_normal((50, 3))
+NEW_CODES = np.argmax(X_NEW + 0.5 * rng.standard_normal((50, 3)), axis=1)
+WEIGHTS = rng.integers(1, 4, N).astype(float)
+EACH = [NNGPClassifier, AdaptiveKernelClassifier]
+
+
+@parametrize_with_checks(
+    [NNGPClassifier(n_inducing=7), AdaptiveKernelClassifier(n_inducing=7)]
+)
+def test_scikit_learn_check(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture
+def small_sample(monkeypatch):
+    """Learn from 120 of the 400 rows, as if there were very many."""
+    monkeypatch.setattr(_inducing, "SAMPLE", 120)
+    monkeypatch.setattr(_inducing, "MERGED_ROWS", 200)
+
+
+def without(row, kernel, Z, noise, weights, targets):
+    """Mean and variance of f at a row given all others, by dense matrices."""
+    rest = np.arange(len(X)) != row
+    K_mm = kernel(Z)
+    K_mm += JITTER * np.mean(np.diag(K_mm)) * np.eye(len(Z))
+    K_mn, cross = kernel(Z, X[rest]), kernel(Z, X[row : row + 1])
+    inner = np.linalg.inv(K_mm + (K_mn * weights[rest] / noise) @ K_mn.T)
+    mean = cross.T @ inner @ (K_mn * weights[rest] / noise) @ targets[rest]
+    variance = kernel.diag(X[row : row + 1]) - cross.T @ (
+        np.linalg.solve(K_mm, cross) - inner @ cross
+    )
+    return mean[0], variance[0, 0]
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["equal", "weighted"])
+@pytest.mark.parametrize("kernel", [NNGP("erf"), NTK("relu", depth=2)], ids=str)
+def test_leave_one_out_by_brute_force(kernel, weights):
+    targets = np.eye(3)[CODES] - 1 / 3
+    point = Hyperparameters(kernel.network(), 0.3)
+    classes = InducingClasses.of(InducingData(X, targets, weights, n_inducing=M), point)
+    Z = classes.judged.inducing()
+    assert Z.shape == (M, 3)
+    mean, variance = classes.leave_one_out(0.2)
+    shares = np.ones(N) if weights is None else weights
+    for row in (0, 7, int(classes.judged.index[3]), N - 1):
+        expected = without(row, kernel, Z, 0.2, shares, targets)
+        assert_allclose(mean[row], expected[0], rtol=1e-6, atol=1e-8)
+        assert_allclose(variance[row], expected[1], rtol=1e-6)
+
+
+def test_leave_one_out_of_a_sample_rests_on_all_rows(small_sample):
+    model = NNGPClassifier(NNGP("erf"), optimizer=None, n_inducing=M).fit(X, CODES)
+    posterior = model._classes.posterior
+    targets = np.eye(3)[CODES] - np.bincount(CODES) / N
+    mean, _ = posterior.variance(X)
+    Z, noise = model.X_train_, model.alpha_
+    K_mn = NNGP("erf")(Z, X)
+    K_mm = NNGP("erf")(Z)
+    K_mm += JITTER * np.mean(np.diag(K_mm)) * np.eye(M)
+    dual = np.linalg.solve(K_mm + K_mn @ K_mn.T / noise, K_mn @ targets / noise)
+    assert_allclose(mean, K_mn.T @ dual, atol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", EACH)
+@pytest.mark.parametrize("n_inducing", [N, 5000])
+def test_as_many_points_as_rows_is_the_exact_fit(estimator, n_inducing):
+    exact = estimator().fit(X, CODES)
+    ours = estimator(n_inducing=n_inducing).fit(X, CODES)
+    assert_array_equal(ours.predict_proba(X_NEW), exact.predict_proba(X_NEW))
+    assert ours.X_train_.shape == (N, 3)
+
+
+@pytest.mark.parametrize("estimator", EACH)
+def test_many_points_are_the_exact_posterior(estimator):
+    kernel = NNGP("erf")
+    exact, ours = (
+        estimator(kernel, optimizer=None, n_inducing=m).fit(X, CODES)
+        for m in (None, N - 1)
+    )
+    assert len(ours.X_train_) < N  # rows that say nothing new are left out
+    assert_allclose(ours.alpha_, exact.alpha_)
+    assert_allclose(ours.leave_one_out_log_loss_, exact.leave_one_out_log_loss_, 1e-3)
+    assert_allclose(ours.predict_proba(X_NEW), exact.predict_proba(X_NEW), atol=2e-3)
+
+
+@pytest.mark.parametrize("estimator", EACH)
+def test_few_points_predict_nearly_as_well(small_sample, estimator):
+    exact, ours = (
+        log_loss(NEW_CODES, estimator(n_inducing=m).fit(X, CODES).predict_proba(X_NEW))
+        for m in (None, 100)
+    )
+    assert ours < exact + 0.05
+
+
+def test_weights_are_repeated_rows():
+    model = NNGPClassifier(n_inducing=60)
+    times = WEIGHTS.astype(int)
+    repeated = np.repeat(X, times, axis=0), np.repeat(CODES, times)
+    weighted = model.fit(X, CODES, WEIGHTS).predict_proba(X_NEW)
+    assert_allclose(model.fit(*repeated).predict_proba(X_NEW), weighted, rtol=1e-8)
+
+
+def test_rows_of_no_weight_count_nothing(small_sample):
+    model = NNGPClassifier(NNGP("erf"), optimizer=None, n_inducing=120)
+    fewer = model.fit(X[:300], CODES[:300], WEIGHTS[:300]).predict_proba(X_NEW)
+    first = np.where(np.arange(N) < 300, WEIGHTS, 0)
+    labels = np.where(first > 0, CODES, 7)
+    kept = model.fit(X, labels, first)
+    assert list(model.classes_) == [0, 1, 2]
+    assert_allclose(kept.predict_proba(X_NEW), fewer, rtol=1e-8)
+
+
+def test_rare_classes_are_in_every_sample(small_sample):
+    labels = np.where(np.arange(N) % 100 == 0, "rare", "usual")
+    rows = X + 4.0 * (labels == "rare")[:, None]
+    model = NNGPClassifier(n_inducing=M).fit(rows, labels)
+    assert list(model.classes_) == ["rare", "usual"]
+    assert model.score(rows, labels) > 0.98
+    assert_allclose(model.predict_proba(rows)[:, 0].mean(), 0.01, atol=0.01)
+
+
+def test_the_sample_keeps_frequencies(small_sample):
+    codes = np.repeat([0, 1, 2], [40, 60, 300])
+    rows = AllRows(X, codes[:, None].astype(float), None, None)
+    sample = inducing_data(rows, M, np.zeros(1), np.ones(1), codes)
+    assert_array_equal(np.bincount(sample.Y[:, 0].astype(int)), [12, 18, 90])
+    places = np.flatnonzero((X[:, None] == sample.X).all(axis=2).any(axis=1))
+    assert len(places) == 120
+    # Of a class the rows are drawn at random: the mean place is right to 4 errors.
+    last = places[places >= 100] - 100
+    assert abs(last.mean() - 149.5) < 4 * 300 / (12 * 90) ** 0.5
+    assert np.diff(last).max() > 4
+
+
+def test_search_passes_the_points_on(small_sample):
+    search = AdaptiveKernelClassifierCV(
+        [NNGP("erf")], widths=(10,), covariance_types=("diag",), cv=2, n_inducing=M
+    )
+    search.fit(X, CODES)
+    assert search.X_train_.shape == search.best_estimator_.X_train_.shape == (M, 3)
+    assert search.score(X_NEW, NEW_CODES) > 0.6
+    accuracy = search.set_params(scoring="accuracy").fit(X, CODES)
+    assert accuracy.best_score_ > 0.6
+
+
+def test_rows_of_a_mapped_file(small_sample, tmp_path):
+    np.save(tmp_path / "rows.npy", X.astype(np.float32))
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    model = NNGPClassifier(n_inducing=M)
+    expected = model.fit(X.astype(np.float32), CODES, WEIGHTS).predict_proba(X_NEW)
+    assert_array_equal(model.fit(mapped, CODES, WEIGHTS).predict_proba(X_NEW), expected)
+    with parallel_config(backend="threading", n_jobs=2):
+        assert_array_equal(
+            model.fit(mapped, CODES, WEIGHTS).predict_proba(X_NEW), expected
+        )
+    copy = pickle.loads(pickle.dumps(model))
+    assert_array_equal(copy.predict_proba(X_NEW), expected)
+
+
+@pytest.mark.parametrize("estimator", EACH)
+def test_what_cannot_fit_names_points_that_do(monkeypatch, estimator):
+    monkeypatch.setattr(_array, "free_bytes", lambda like: 10**6)
+    monkeypatch.setattr(_classification, "KERNEL_ROWS", 100)
+    with pytest.raises(
+        MemoryError, match=r"An exact fit of 400 .* n_inducing="
+    ) as found:
+        estimator(optimizer=None).fit(X, CODES)
+    named = int(str(found.value).split("n_inducing=")[1].split(",")[0])
+    estimator(optimizer=None, n_inducing=named).fit(X, CODES)
+    with pytest.raises(MemoryError, match="n_inducing=250 needs"):
+        estimator(n_inducing=250).fit(X, CODES)
+
+
+def test_exact_posterior_agrees_where_points_are_all_rows():
+    targets = np.eye(3)[CODES] - 1 / 3
+    point = Hyperparameters(NNGP("erf", weight_variance=40.0).network(), 0.3)
+    classes = InducingClasses.of(InducingData(X, targets, n_inducing=N), point)
+    exact, _ = GaussianPosterior.fit(Data(X, targets), point)
+    ours = classes.posterior(0.3)
+    for value, expected in zip(
+        ours.variance(X_NEW), exact.variance(X_NEW), strict=True
+    ):
+        assert_allclose(value, expected, atol=1e-4)
+    mean, variance = exact.leave_one_out(Data(X, targets))
+    ours_mean, ours_variance = classes.leave_one_out(0.3)
+    assert_allclose(ours_mean, mean, atol=1e-4)
+    assert_allclose(ours_variance, variance[:, 0], atol=1e-4)
