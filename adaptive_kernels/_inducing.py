@@ -78,11 +78,14 @@ class MappedRows:
             mapped.filename, X.dtype, X.shape, X.strides, begin, high - low, first
         )
 
+    def open(self):
+        """The rows, mapped again."""
+        file = np.memmap(self.filename, np.uint8, "r", self.begin, (self.size,))
+        return np.ndarray(self.shape, self.dtype, file, self.first, self.strides)
+
     def __getitem__(self, rows):
         """A copy of some rows; the file is closed again."""
-        file = np.memmap(self.filename, np.uint8, "r", self.begin, (self.size,))
-        table = np.ndarray(self.shape, self.dtype, file, self.first, self.strides)
-        return np.array(table[rows])
+        return np.array(self.open()[rows])
 
 
 def _file_behind(X):

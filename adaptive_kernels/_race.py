@@ -14,6 +14,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 
 from ._array import threads_for_workers, to_numpy
+from ._inducing import MappedRows
 from ._stacking import Mixture, sparse_mixture
 from .metrics._predictions import log_densities
 
@@ -42,11 +43,8 @@ class Path:
     densities: dict = field(default_factory=dict)
 
 
-def _extend_path(estimator, data, fold, judge, candidates, path, only):
+def _extend_path(estimator, train, test, judge, candidates, path, only):
     """Fit and score more (width, scaling) pairs, each from its nearest neighbour."""
-    train, test = (
-        [None if a is None else _safe_indexing(a, rows) for a in data] for rows in fold
-    )
     path = Path(dict(path.scores), dict(path.points), dict(path.densities))
     missing = [c for c in candidates if c not in path.scores]
     for width in _nearest_first({w for w, _ in missing}, path.points):
@@ -118,6 +116,8 @@ def gaussian_log_density(model, X, y):
 
 def _refit(estimator, data, width, scalings, start):
     """Models of one width, on all rows: one fit, and its copies at other scalings."""
+    X, *rest = data
+    data = (X.open() if isinstance(X, MappedRows) else X, *rest)
     model = clone(estimator).set_params(width=width, scaling=scalings[0])
     if start is not None and data[0].shape[0] > LEARN_ROWS:
         model.set_params(max_iter=min(model.max_iter, REFINE_ITER))
@@ -176,8 +176,7 @@ class Race:
         results = self._each(
             delayed(_extend_path)(
                 self.templates[pair],
-                self.data,
-                self.folds[i],
+                *(self._rows(rows) for rows in self.folds[i]),
                 (self.scorer, self.density),
                 candidates,
                 self.paths[pair][i],
@@ -197,9 +196,12 @@ class Race:
         width = max((w for w, _ in candidates if not isinf(w)), default=inf)
         n = self.data[0].shape[0]
         rows = np.sort(np.random.RandomState(0).permutation(n)[:START_ROWS])
-        sample = [None if a is None else _safe_indexing(a, rows) for a in self.data]
         model = clone(self.templates[pair]).set_params(width=width)
-        return model._winning_start(*sample)
+        return model._winning_start(*self._rows(rows))
+
+    def _rows(self, rows):
+        """Some rows of X, y and the weights: all that a task is sent."""
+        return [None if a is None else _safe_indexing(a, rows) for a in self.data]
 
     def results(self, kernels):
         """Keys of the evaluated candidates, and their `cv_results_`."""
@@ -266,13 +268,14 @@ class Race:
 
         Those of one width share a fit.
         """
-        groups = {}
+        X, y, weights = self.data
+        data, groups = (MappedRows.of(X), y, weights), {}
         for pair, (width, scaling) in keys:
             groups.setdefault((pair, width), []).append(scaling)
         results = self._each(
             delayed(_refit)(
                 self.templates[pair],
-                self.data,
+                data,
                 width,
                 scalings,
                 _nearest(width, self._best_path(pair, width, scalings).points),

@@ -14,8 +14,14 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.testing import assert_allclose, assert_array_equal
 from threadpoolctl import threadpool_info
 
-from adaptive_kernels import NNGPRegressor, _inducing
+from adaptive_kernels import (
+    AdaptiveKernelRegressorCV,
+    NNGPRegressor,
+    _inducing,
+    _race,
+)
 from adaptive_kernels._inducing import AllRows, MappedRows, total_statistics
+from adaptive_kernels._race import Race
 from adaptive_kernels.kernels import NNGP
 from adaptive_kernels.theory.variational import Hyperparameters
 
@@ -260,6 +266,31 @@ def test_rows_on_a_device_stay_in_the_process(many_parts, monkeypatch):
     total = total_statistics(xp.asarray(X[:M]), POINT, rows.parts(M))
     expected = dense_sums()
     assert_allclose(np.asarray(total.gram), expected[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*delayed:UserWarning")
+def test_a_search_sends_samples_and_names_of_files(many_parts, monkeypatch, path):
+    sent = []
+
+    def each(race, tasks):
+        for task in tasks:
+            sent.append(pickle.dumps(task))
+            function, args, kwargs = pickle.loads(sent[-1])
+            yield function(*args, **kwargs)
+
+    monkeypatch.setattr(_race, "LEARN_ROWS", 50)
+    monkeypatch.setattr(_race, "JUDGE_ROWS", 50)
+    search = AdaptiveKernelRegressorCV(
+        [NNGP("erf")], widths=(1, 10), cv=3, n_inducing=M, max_iter=5
+    )
+    expected = search.fit(X, Y[:, 0]).predict(X_NEW)
+    monkeypatch.setattr(Race, "_each", lambda *args: list(each(*args)))
+    assert_array_equal(search.fit(X, Y[:, 0]).predict(X_NEW), expected)
+    assert max(map(len, sent)) > X.nbytes  # a refit sends rows that are in memory
+    sent.clear()
+    mapped = np.load(path, mmap_mode="r")
+    assert_array_equal(search.fit(mapped, Y[:, 0]).predict(X_NEW), expected)
+    assert max(map(len, sent)) < Y[:, 0].nbytes + X[:100].nbytes + 10_000
 
 
 @pytest.fixture
