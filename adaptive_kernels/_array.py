@@ -1,7 +1,7 @@
 """The one file that names an array library: namespaces, devices, dense factors."""
 
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache, wraps
 from math import inf
 
 import array_api_compat as compat
@@ -30,11 +30,18 @@ INVERSE_BLOCK = 2048
 INDUCING_MATRICES = 20
 USUAL_INDUCING = 1000
 
+# Types of the variables that stand for CuPy's arrays while it traces a formula.
+_TRACED = set()
+
 
 def namespace(*arrays):
     """The array-API namespace shared by the arrays; NumPy if there are none."""
     if all(type(a) is np.ndarray for a in arrays):
         return np
+    if not _TRACED.isdisjoint(map(type, arrays)):
+        from array_api_compat import cupy
+
+        return cupy
     arrays = [a for a in arrays if compat.is_array_api_obj(a)]
     return compat.array_namespace(*arrays) if arrays else np
 
@@ -284,6 +291,43 @@ def clip(x, low=None, high=None):
     # The standard's clip assigns through masks there, which waits for the device.
     x = x if low is None else xp.maximum(x, low)
     return x if high is None else xp.minimum(x, high)
+
+
+def fused(method):
+    """Make one kernel of `method(self, k, q1, q2, gain, *flags)` on CuPy's arrays.
+
+    The method is elementwise and gives a tuple of arrays proportional to `gain`, or
+    such an array and None. CuPy takes the kernel from the formula itself, by a call
+    with variables that record what is done to them. `self` and the flags are constants
+    of the kernel and must be hashable; `gain`, which every step of a search changes, is
+    an argument. All other arrays go through the method as it stands.
+    """
+
+    @wraps(method)
+    def call(self, k, q1, q2, gain=1.0, *flags, **named):
+        if type(k) is np.ndarray or not compat.is_cupy_array(k):
+            return method(self, k, q1, q2, gain, *flags, **named)
+        kernel = _fused_kernel(method, self, flags, *named.items())
+        parts = kernel(k, q1, q2, float(gain))
+        return parts if len(parts) > 1 else (*parts, None)
+
+    return call
+
+
+@lru_cache(maxsize=256)
+def _fused_kernel(method, owner, flags, *named):
+    import cupy
+
+    def formula(k, q1, q2, gain):
+        _TRACED.add(type(k))
+        parts = method(owner, k, q1, q2, 1.0, *flags, **dict(named))
+        # Not inside: what CuPy computes from numbers alone may be in half precision.
+        scaled = [(part.dtype, gain * part) for part in parts if part is not None]
+        # Before version 14 a number times single precision is double.
+        return tuple(part.astype(dtype, copy=False) for dtype, part in scaled)
+
+    name = f"{type(owner).__name__}_{method.__name__}"
+    return cupy.fuse(kernel_name=name)(formula)
 
 
 def special_function(name, x):

@@ -3,7 +3,8 @@
 It is as strict as CuPy where CuPy differs from NumPy: nothing is converted silently in
 either direction, reductions give arrays without axes, the Cholesky factor comes without
 a word where there is none unless errors are asked for, and the triangle that a solver
-does not read is not zeroed. It knows nothing of kernels, streams or speed.
+does not read is not zeroed. What is fused can only be computed with, elementwise. It
+knows nothing of kernels, streams or speed.
 """
 
 import operator
@@ -16,7 +17,7 @@ import scipy.linalg
 import scipy.special
 
 FREE, TOTAL = 2**31, 2**32
-OPERATORS = """lt le eq ne gt ge add sub mul truediv floordiv mod pow matmul and or xor
+ELEMENTWISE = """lt le eq ne gt ge add sub mul truediv floordiv mod pow and or xor
 lshift rshift""".split()
 METHODS = """sum mean max min any all prod argmax argmin argsort reshape ravel copy take
 transpose squeeze repeat dot cumsum nonzero round std var fill sort""".split()
@@ -114,10 +115,60 @@ class ndarray:  # noqa: N801
         return f"stand-in {self._held!r}"
 
 
+class Traced:
+    """What stands for an array in a function that is being fused: it has no shape."""
+
+    __array_ufunc__ = None
+    __hash__ = None
+    dtype = property(lambda self: self._held.dtype)
+    ndim = property(lambda self: self._held.ndim)
+
+    def __init__(self, held):
+        self._held = held
+
+    def astype(self, dtype, copy=True):
+        return Traced(self._held.astype(dtype, copy=copy))
+
+    def __neg__(self):
+        return Traced(-self._held)
+
+    def __bool__(self):
+        raise TypeError("Can't cast to bool")
+
+
+def fuse(*, kernel_name):
+    """Call a function of arrays and numbers with what stands for them."""
+
+    def decorate(function):
+        def call(*args):
+            if not kernel_name.isidentifier():
+                raise ValueError("the name of a kernel is one of C")
+            refuse = [a for a in args if not isinstance(a, (ndarray, float, int))]
+            if refuse:
+                raise TypeError(f"Invalid argument type: {refuse}")
+            held = [a._held.view() if isinstance(a, ndarray) else a for a in args]
+            for array in held:
+                if isinstance(array, np.ndarray):
+                    # The real one would change them.
+                    array.flags.writeable = False
+            results = function(*(Traced(value) for value in held))
+            if not isinstance(results, tuple):
+                raise TypeError(f"Fusion function can't return {type(results)}")
+            shape = np.broadcast_shapes(*(np.shape(value) for value in held))
+            return tuple(
+                ndarray(np.broadcast_to(result._held, shape).copy())
+                for result in results
+            )
+
+        return call
+
+    return decorate
+
+
 def unwrapped(value):
     if isinstance(value, ndarray):
         return value._held
-    if isinstance(value, np.ndarray):
+    if isinstance(value, (np.ndarray, Traced)):
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
         return type(value)(unwrapped(part) for part in value)
@@ -143,6 +194,43 @@ def on_arrays(function):
     return call
 
 
+def elementwise(function):
+    """An elementwise function that also takes what is being fused."""
+    on_real = on_arrays(function)
+
+    def call(*args, **kwargs):
+        if not any(isinstance(arg, Traced) for arg in args):
+            return on_real(*args, **kwargs)
+        held = [
+            arg._held if isinstance(arg, Traced) else unwrapped(arg) for arg in args
+        ]
+        result = function(*held, **kwargs)
+        # A number is weak where types are promoted, what comes of it is not.
+        return Traced(np.float64(result) if type(result) is float else result)
+
+    call.__name__ = getattr(function, "__name__", "call")
+    return call
+
+
+def _add_traced_operators():
+    for name in ELEMENTWISE:
+        function = elementwise(getattr(operator, f"__{name}__"))
+        setattr(Traced, f"__{name}__", function)
+        if not hasattr(np.ndarray, f"__r{name}__"):
+            continue
+
+        def reflected(self, other, function=function):
+            return function(other, self)
+
+        def in_place(self, other, name=name):
+            other = other._held if isinstance(other, Traced) else unwrapped(other)
+            getattr(operator, f"__i{name}__")(self._held, other)
+            return self
+
+        setattr(Traced, f"__r{name}__", reflected)
+        setattr(Traced, f"__i{name}__", in_place)
+
+
 def _add_operators():
     def forward(name):
         function = getattr(np.ndarray, f"__{name}__")
@@ -153,7 +241,7 @@ def _add_operators():
 
         return call
 
-    for name in OPERATORS:
+    for name in [*ELEMENTWISE, "matmul"]:
         setattr(ndarray, f"__{name}__", forward(name))
         if hasattr(np.ndarray, f"__r{name}__"):
             setattr(ndarray, f"__r{name}__", forward(f"r{name}"))
@@ -175,9 +263,9 @@ def _copies(name, source):
         value = getattr(source, key)
         if key.startswith("_") or isinstance(value, ModuleType):
             continue
-        if isinstance(value, np.ufunc) or (
-            callable(value) and not isinstance(value, type)
-        ):
+        if isinstance(value, np.ufunc) or key == "where":
+            value = elementwise(value)
+        elif callable(value) and not isinstance(value, type):
             value = on_arrays(value)
         setattr(module, key, value)
     return module
@@ -230,7 +318,9 @@ def _solve_triangular(
 def install():
     """Put the stand-in where `import cupy` finds it."""
     _add_operators()
+    _add_traced_operators()
     cupy = _copies("cupy", np)
+    cupy.fuse = fuse
     cupy.__path__, cupy.__version__ = [], "0.stand-in"
     cupy.ndarray, cupy.asarray, cupy.array = ndarray, _asarray, _array
     cupy.linalg = _copies("cupy.linalg", np.linalg)
