@@ -33,7 +33,7 @@ class Path:
     """Fits of one (kernel, covariance type) on one fold.
 
     scores : dict, (width, scaling) -> (score, fit time, score time)
-    points : dict, finite width -> Hyperparameters tuned there
+    points : dict, finite width -> Solution of the climb there
     densities : dict, (width, scaling) -> log densities of the test rows, for the score
         that is their mean
     """
@@ -63,7 +63,7 @@ def _extend_path(estimator, train, test, judge, candidates, path, only):
             times = fitted - began, perf_counter() - fitted
             path.scores[width, scaling] = (score, *times)
             path.densities[width, scaling] = densities
-        start = model._tuned.point
+        start = model._tuned
         if not isinf(width):
             path.points[width] = start
     return path

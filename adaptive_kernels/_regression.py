@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._array import asarray_like, namespace, small_problem_threads, to_numpy
 from ._base import WideNetworkRegressor
 from ._tuning import (
+    go_on,
     tune_covariance,
     tune_isotropic,
     warn_unless_converged,
@@ -20,7 +21,7 @@ from ._tuning import (
 from .kernels._recursion import apply_root
 from .theory.adaptation import adapt
 from .theory.approximations import APPROXIMATIONS, GAUSSIAN, check_theory, solve_theory
-from .theory.ascent import Search, climb
+from .theory.ascent import Search
 from .theory.variational import Data, combine_roots
 
 
@@ -301,7 +302,7 @@ random_state :
             )
 
     def _fit(self, given, mean, scale, start=None, only=None):
-        """Fit; `start` is a point to climb from, `only` the index of a start."""
+        """Fit; `start` is a `Solution` to climb from, `only` the index of a start."""
         check_theory(self.approximation, self._kernel().network(), given.Y.shape[1])
         data, self._root, search = self._problem(given)
         self._tuned = self._tune(data, search, start, only)
@@ -312,7 +313,7 @@ random_state :
         """Variances, noise and, for a Gaussian covariance, Sigma at scaling 1."""
         kind = self._kind(search)
         if start is not None:
-            return climb(data, search, start, **kind)
+            return go_on(data, search, start, **kind)
         if kind["covariance_type"] is None:
             return tune_isotropic(data, search)
         return tune_covariance(data, search, only=only, **kind)

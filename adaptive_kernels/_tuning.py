@@ -83,21 +83,26 @@ def best_climb(data, search, starts, **kind):
     else:
         _, best = explore(data, search, starts, **kind)
         if sample is not data and best.n_iter == EXPLORE:
-            best = climb(sample, search, best.point, **kind)
+            best = _further(sample, search, best, **kind)
     finished = best.n_iter < EXPLORE or len(starts) == 1
     if sample is data and finished:
         return best
     size = GROWTH * SUBSAMPLE
     while size < data.X.shape[0]:
-        best = _further(_subsample(data, size), search, best, kind)
+        best = _further(_subsample(data, size), search, best, **kind)
         size *= GROWTH
-    return _further(data, search, best, kind)
+    return _further(data, search, best, **kind)
 
 
-def _further(data, search, solution, kind):
+def _further(data, search, solution, **kind):
     """A climb from a solution on other rows; iterations are counted together."""
-    last = climb(data, search, solution.point, **kind)
+    last = go_on(data, search, solution, **kind)
     return replace(last, n_iter=last.n_iter + solution.n_iter)
+
+
+def go_on(data, search, solution, **kind):
+    """A climb that begins with what another one has found and learned."""
+    return climb(data, search, solution.point, curvature=solution.curvature, **kind)
 
 
 def _subsample(data, size=SUBSAMPLE):

@@ -7,10 +7,13 @@ import numpy as np
 from scipy.optimize import minimize
 
 from .._array import LinAlgError, namespace, to_numpy
+from ._whitening import MOST, Coordinates
 from .variational import Hyperparameters
 
 NOISE_BOUNDS = (1e-5, 1e2)
 METRIC_BOUNDS = (1e-9, 1e7)
+# Steps that L-BFGS remembers.
+MEMORY = 20
 _FAILED = 1e3
 
 
@@ -19,6 +22,8 @@ class Solution:
     """Where a climb ended: the point, its objective, and how it stopped.
 
     residual : float, largest gradient entry of the objective, in nats
+    curvature : ndarray (p, p) or None, second derivatives of minus the objective per
+        observation, as far as the climb has met them
     """
 
     point: Hyperparameters
@@ -26,6 +31,7 @@ class Solution:
     converged: bool
     n_iter: int
     residual: float
+    curvature: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -88,11 +94,22 @@ def _box(problem, search, data):
     return np.array(box).reshape(-1, 2)
 
 
-def climb(data, search, point, *, width, covariance_type, tree=False, max_iter=None):
+def climb(
+    data,
+    search,
+    point,
+    *,
+    width,
+    covariance_type,
+    tree=False,
+    max_iter=None,
+    curvature=None,
+):
     """Follow the gradient of the regularised evidence from a point with L-BFGS.
 
     Where the kernel matrix is not positive definite the objective counts as very bad,
     so that the line search backs off. `tree` leaves the log determinant out.
+    `curvature` is that of a `Solution` near by, of other rows.
     """
     n, d = data.X.shape
     if covariance_type == "full" and n < d and not isinf(width):
@@ -106,7 +123,8 @@ def climb(data, search, point, *, width, covariance_type, tree=False, max_iter=N
             tree=tree,
             max_iter=max_iter,
         )
-        return replace(reduced, point=space.leave(reduced.point))
+        point = space.leave(reduced.point)
+        return replace(reduced, point=point, curvature=None)
     problem = data.at(point).objective(
         search.template,
         width=width,
@@ -118,41 +136,96 @@ def climb(data, search, point, *, width, covariance_type, tree=False, max_iter=N
     start = problem.pack(point)
     if len(start) == 0:
         return Solution(search.template, 0.0, True, 0, 0.0)
-    return _ascend(problem, start, _box(problem, search, data), limit, search.tol)
+    if curvature is not None and len(curvature) != len(start):
+        curvature = None
+    box = _box(problem, search, data)
+    return _ascend(problem, start, box, limit, search.tol, curvature)
 
 
-def _ascend(problem, point, box, limit, tol):
-    size = problem.data.observations()
-    objective = _Descent(problem, size)
-    point, n_iter = np.clip(point, box[:, 0], box[:, 1]), 0
+def _ascend(problem, point, box, limit, tol, curvature):
+    descent = _Descent(problem, problem.data.observations())
+    point, n_iter, learned = np.clip(point, box[:, 0], box[:, 1]), 0, curvature
     while True:
-        result = minimize(
-            objective,
-            point,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=box,
-            options={
-                "maxiter": limit - n_iter,
-                "maxcor": 20,
-                "ftol": 1e-3 * tol / size,
-                "gtol": tol / size,
-            },
-        )
-        inside = (result.x > box[:, 0]) | (result.jac < 0)
-        inside &= (result.x < box[:, 1]) | (result.jac > 0)
-        residual = float(np.max(np.abs(result.jac) * inside)) * size
-        point, n_iter = result.x, n_iter + int(result.nit)
-        # Slow progress may be stale curvature: go on with a fresh memory.
-        if residual <= 10 * tol or result.nit == 0 or n_iter >= limit:
+        leg = _Leg(descent, point, box, curvature).run(limit - n_iter, tol)
+        point, n_iter = leg.end, n_iter + leg.n_iter
+        learned = learned if leg.curvature is None else leg.curvature
+        stuck = leg.n_iter == 0 and curvature is None
+        if leg.residual <= 10 * tol or stuck or n_iter >= limit:
             break
+        # Slow progress may be stale curvature: go on with a fresh memory.
+        curvature = None
     return Solution(
         problem.unpack(point),
-        objective.value(float(result.fun)),
-        residual <= 10 * tol,
+        descent.value(leg.loss),
+        leg.residual <= 10 * tol,
         n_iter,
-        residual,
+        leg.residual,
+        learned,
     )
+
+
+class _Leg:
+    """One run of L-BFGS; afterwards where it came to and what it learned.
+
+    end : ndarray (p,)
+    loss : float, per observation
+    residual : float, largest gradient entry not held by a bound, in nats
+    curvature : ndarray (p, p) or None, per observation
+    """
+
+    def __init__(self, descent, point, box, curvature):
+        self.descent, self.box, self.curvature = descent, box, curvature
+        # In nats where the curvature is known, so that a step of one is a usual one.
+        self.unit = 1.0 if curvature is None else descent.size
+        known = None if curvature is None else descent.size * curvature
+        self.coordinates = Coordinates.of(point, box, known)
+        self.end, self.gradient = point, np.full_like(point, inf)
+
+    def run(self, limit, tol):
+        size, coordinates = self.descent.size, self.coordinates
+        white = coordinates.transform is not None
+        result = minimize(
+            self._loss,
+            coordinates.start(self.end),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=coordinates.box,
+            callback=lambda intermediate_result: self._stop(intermediate_result, tol),
+            options={
+                "maxiter": limit,
+                "maxcor": MEMORY,
+                "ftol": 1e-3 * tol * self.unit / size,
+                "gtol": 0.0 if white else tol / size,
+            },
+        )
+        self.n_iter, self.loss = int(result.nit), float(result.fun) / self.unit
+        self.end = coordinates.point(result.x)
+        self.gradient = coordinates.push(result.jac) / self.unit
+        self.residual = self._residual()
+        if len(self.end) <= MOST:
+            pairs = result.hess_inv
+            self.curvature = coordinates.updated(
+                self.curvature, pairs.sk, pairs.yk / self.unit
+            )
+        return self
+
+    def _loss(self, z):
+        self.end = self.coordinates.point(z)
+        inside = self.coordinates.inside(self.end)
+        evaluate = self.descent if inside else self.descent.refuse
+        loss, self.gradient = evaluate(self.end)
+        return self.unit * loss, self.unit * self.coordinates.pull(self.gradient)
+
+    def _stop(self, reached, tol):
+        at = self.coordinates.point(reached.x)
+        if np.array_equal(at, self.end) and self._residual() <= tol:
+            raise StopIteration
+
+    def _residual(self):
+        low, high = self.box.T
+        moves = (self.end > low) | (self.gradient < 0)
+        moves &= (self.end < high) | (self.gradient > 0)
+        return float(np.max(np.abs(self.gradient) * moves)) * self.descent.size
 
 
 class _RowSpace:
@@ -201,11 +274,15 @@ class _Descent:
         except LinAlgError:
             value, gradient = -inf, vector
         if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
-            return self.worst + _FAILED, np.zeros_like(vector)
+            return self.refuse(vector)
         self.first = value if self.first is None else self.first
         loss = (self.first - value) / self.size
         self.worst = max(self.worst, loss)
         return loss, -gradient / self.size
+
+    def refuse(self, vector):
+        """So bad a value that a line search backs off."""
+        return self.worst + _FAILED, np.zeros_like(vector)
 
     def value(self, loss):
         """The objective behind a loss; -inf if no point could be evaluated."""

@@ -1,0 +1,207 @@
+"""Climbs that go on from what others have learned of the curvature."""
+
+from math import inf
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.optimize import minimize
+
+from adaptive_kernels import AdaptiveKernelRegressor, _tuning
+from adaptive_kernels.kernels import NNGP
+from adaptive_kernels.theory import ascent
+from adaptive_kernels.theory._whitening import MARGIN, Coordinates
+from adaptive_kernels.theory.ascent import NOISE_BOUNDS, Search, climb
+from adaptive_kernels.theory.variational import Data, Hyperparameters
+
+rng = np.random.default_rng(0)
+P = 5
+HALF = rng.standard_normal((P, P))
+HESSIAN = HALF @ HALF.T + 0.1 * np.eye(P)
+FREE_LIMITS = np.tile([-50.0, 50.0], (P, 1))
+BOUNDS = dict.fromkeys(
+    ("weight_variance", "bias_variance", "readout_variance"), (1e-5, 1e5)
+)
+
+
+def table(n, noise=0.1):
+    X = np.random.default_rng(1).standard_normal((n, 4))
+    y = np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2]
+    y += noise * np.random.default_rng(2).standard_normal(n)
+    return Data(X, ((y - y.mean()) / y.std())[:, None])
+
+
+def search(tol=0.2):
+    template = Hyperparameters(NNGP("erf").network(), 0.1)
+    return Search(template, {**BOUNDS, "alpha": NOISE_BOUNDS}, tol=tol)
+
+
+@pytest.fixture
+def evaluations(monkeypatch):
+    """Rows of the data of every evaluation of an objective."""
+    rows = []
+
+    class Counted(ascent._Descent):
+        def __call__(self, vector):
+            rows.append(self.problem.data.X.shape[0])
+            return super().__call__(vector)
+
+    monkeypatch.setattr(ascent, "_Descent", Counted)
+    return rows
+
+
+def test_white_coordinates_turn_the_curvature_into_one():
+    origin = rng.standard_normal(P)
+    coordinates = Coordinates.of(origin, FREE_LIMITS, HESSIAN)
+    S = coordinates.transform
+    assert_allclose(S.T @ HESSIAN @ S, np.eye(P), atol=1e-12)
+    point, gradient = rng.standard_normal((2, P))
+    assert_allclose(coordinates.point(coordinates.start(point)), point)
+    assert_allclose(coordinates.start(origin), 0, atol=1e-15)
+    # Slopes are the same number in both: g dx = g_z dz.
+    moved = coordinates.start(point + 0.1) - coordinates.start(point)
+    assert_allclose(coordinates.pull(gradient) @ moved, 0.1 * gradient.sum())
+    assert_allclose(coordinates.push(coordinates.pull(gradient)), gradient)
+
+
+def test_entries_near_a_bound_keep_it():
+    limits = np.array([[-MARGIN / 2, 50.0]] * 2 + [[-50.0, 50.0]] * 3)
+    coordinates = Coordinates.of(np.zeros(P), limits, HESSIAN)
+    assert np.all(np.isinf(coordinates.box[2:]))
+    for entry in (0, 1):
+        z = np.zeros(P)
+        z[entry] = coordinates.box[entry, 0]
+        expected = np.zeros(P)
+        expected[entry] = -MARGIN / 2
+        assert_allclose(coordinates.point(z), expected)
+    far = coordinates.transform[2:, 2:]
+    assert_allclose(far.T @ HESSIAN[2:, 2:] @ far, np.eye(3), atol=1e-12)
+    assert coordinates.inside(np.zeros(P))
+    assert not coordinates.inside(np.array([0, 0, 0, 0, 51.0]))
+
+
+@pytest.mark.parametrize("known", [None, np.eye(P) + HESSIAN / 2], ids=["none", "some"])
+def test_the_curvature_of_a_quadratic_is_learned(known):
+    coordinates = Coordinates.of(np.zeros(P), FREE_LIMITS, known)
+    result = minimize(
+        lambda z: (
+            0.5 * coordinates.point(z) @ HESSIAN @ coordinates.point(z),
+            coordinates.pull(HESSIAN @ coordinates.point(z)),
+        ),
+        coordinates.start(np.arange(1.0, P + 1)),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxcor": 30, "gtol": 1e-12, "ftol": 0},
+    )
+    pairs = result.hess_inv
+    found = coordinates.updated(known, pairs.sk, pairs.yk)
+    assert_allclose(found, found.T)
+    # A quasi-Newton method converges to the Hessian along the directions it took.
+    assert_allclose(found, HESSIAN, atol=0.05 * np.linalg.norm(HESSIAN))
+    last = pairs.sk[-1], pairs.yk[-1]
+    if known is not None:
+        last = coordinates.transform @ last[0], coordinates.inverse.T @ last[1]
+    assert_allclose(found @ last[0], last[1], rtol=1e-6, atol=1e-12)
+
+
+def hessian_by_differences(data, problem, solution):
+    z, step = problem.pack(solution.point), 1e-4
+    columns = [
+        (problem(z + step * e)[1] - problem(z - step * e)[1]) / (2 * step)
+        for e in np.eye(len(z))
+    ]
+    return -np.array(columns) / data.observations()
+
+
+def test_the_curvature_of_the_evidence_is_learned():
+    data = table(150)
+    found = climb(
+        data, search(1e-2), search().template, width=5, covariance_type="diag"
+    )
+    problem = data.objective(
+        search().template,
+        width=5,
+        covariance_type="diag",
+        free=tuple(search().bounds),
+    )
+    expected = hessian_by_differences(data, problem, found)
+    assert np.linalg.eigvalsh(expected)[0] > 0
+    # Where the curvature is large it is what the climb has met most.
+    values, vectors = np.linalg.eigh(expected)
+    learned = np.diag(vectors.T @ found.curvature @ vectors)
+    assert_allclose(learned[-3:], values[-3:], rtol=0.3)
+
+
+@pytest.mark.parametrize("kind", ["diag", "full", None])
+def test_more_rows_need_few_steps_more(evaluations, kind):
+    how = {"width": inf if kind is None else 3.0, "covariance_type": kind}
+    few, many = table(200), table(500)
+    start = climb(few, search(), search().template, **how)
+    alone = climb(many, search(1e-3), start.point, **how)
+    evaluations.clear()
+    plain = climb(many, search(), start.point, **how)
+    without = len(evaluations)
+    evaluations.clear()
+    found = climb(many, search(), start.point, curvature=start.curvature, **how)
+    assert len(evaluations) <= 0.75 * without
+    assert found.converged and plain.converged
+    # Both stop where no entry of the gradient is above 0.2 nats.
+    assert found.value > alone.value - 0.5
+    assert found.residual <= 2.0
+
+
+def test_a_useless_curvature_does_no_harm():
+    data, how = table(200), {"width": 3.0, "covariance_type": "diag"}
+    expected = climb(data, search(0.01), search().template, **how)
+    for wrong in (1e6 * np.eye(8), 1e-6 * np.eye(8), np.eye(3)):
+        found = climb(data, search(0.01), search().template, curvature=wrong, **how)
+        assert_allclose(found.value, expected.value, atol=0.3)
+
+
+def test_bounds_hold_with_a_curvature():
+    data, how = table(300, noise=0.0), {"width": 3.0, "covariance_type": "diag"}
+    few = climb(table(150, noise=0.0), search(), search().template, **how)
+    found = climb(data, search(), few.point, curvature=few.curvature, **how)
+    lowest = NOISE_BOUNDS[0] * ascent.target_variance(data)
+    assert found.point.alpha >= lowest * (1 - 1e-6)
+    plain = climb(data, search(), few.point, **how)
+    assert_allclose(found.point.alpha, plain.point.alpha, rtol=0.1)
+    assert_allclose(found.value, plain.value, atol=2)
+
+
+def test_an_optimum_behind_a_distant_bound_is_found():
+    # The climb starts with margin and wants to go far below the least noise.
+    data, how = table(200, noise=0.0), {"width": inf, "covariance_type": None}
+    narrow = Search(
+        search().template, {**BOUNDS, "alpha": (1e-2, 1e2)}, tol=0.2, max_iter=100
+    )
+    first = climb(table(100), search(), search().template, **how)
+    begin = Hyperparameters(first.point.network, 0.2)
+    found = climb(data, narrow, begin, curvature=first.curvature, **how)
+    assert_allclose(found.point.alpha, 1e-2 * ascent.target_variance(data), rtol=1e-3)
+    assert found.converged
+
+
+def test_rows_of_a_row_space_hand_nothing_on():
+    wide = Data(rng.standard_normal((10, 20)), rng.standard_normal((10, 1)))
+    found = climb(wide, search(), search().template, width=5, covariance_type="full")
+    assert found.curvature is None
+
+
+def test_a_fit_goes_on_where_its_samples_ended(evaluations, monkeypatch):
+    data = table(900)
+    model = AdaptiveKernelRegressor().fit(data.X, data.Y[:, 0])
+    assert set(evaluations) == {400, 900}
+    with_curvature = evaluations.count(900)
+    value = model.log_marginal_likelihood_value_
+    monkeypatch.setattr(
+        _tuning,
+        "go_on",
+        lambda data, search, solution, **kind: climb(
+            data, search, solution.point, **kind
+        ),
+    )
+    evaluations.clear()
+    again = AdaptiveKernelRegressor().fit(data.X, data.Y[:, 0])
+    assert with_curvature <= 0.75 * evaluations.count(900)
+    assert_allclose(again.log_marginal_likelihood_value_, value, atol=2)
