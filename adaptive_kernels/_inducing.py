@@ -195,7 +195,7 @@ def inducing_data(rows, n_inducing, mean, scale, strata=None):
 
     def statistics(inducing, point):
         parts = (
-            replace(part, Y=(part.Y - mean) / scale)
+            replace(part, Y=(asarray_like(part.Y, mean) - mean) / scale)
             for part in rows.parts(inducing.shape[0])
         )
         return total_statistics(inducing, point, parts)

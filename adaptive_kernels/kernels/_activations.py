@@ -94,7 +94,8 @@ class Erf(Activation):
     def second_partials(self, k, q1, q2, gain=1.0):
         det = (1 + 2 * q1) * (1 + 2 * q2) - 4 * k * k
         det = namespace(k).maximum(det, 1 + 2 * q1 + 2 * q2)
-        cube = 4 * gain / pi * (1 / namespace(k).sqrt(det)) ** 3
+        root = 1 / namespace(k).sqrt(det)
+        cube = 4 * gain / pi * root * root * root
         return 4 * k * cube, -(1 + 2 * q2) * cube, -(1 + 2 * q1) * cube
 
     def diagonal(self, q, gain=1.0, tangent=True):
@@ -290,7 +291,7 @@ class GELU(Activation):
 
     @staticmethod
     def _slope(k, q1, q2, root, angle, gain):
-        rest = 1 / root**2 + (2 + q1 + q2) / (1 + q1) / (1 + q2)
+        rest = 1 / (root * root) + (2 + q1 + q2) / (1 + q1) / (1 + q2)
         return gain / 4 + gain / (2 * pi) * (angle + k / root * rest)
 
     @fused
@@ -309,12 +310,12 @@ class GELU(Activation):
     @fused
     def second_partials(self, k, q1, q2, gain=1.0):
         root = self._root(k, q1, q2)
-        ratio = k / root
-        dd = (1 + (3 + q1 + q2) / root**2 + 3 * ratio**2 / root**2) / root
+        square, ratio = root * root, k / root
+        dd = (1 + (3 + q1 + q2) / square + 3 * ratio * ratio / square) / root
 
         def partial(a, b):
-            value = -1 / a**2 - 1 / (2 * a) - (2 + q1 + q2) / a / (2 * root**2)
-            return ratio * (value - 1.5 * (b / root**2) / root**2)
+            value = -1 / (a * a) - 1 / (2 * a) - (2 + q1 + q2) / a / (2 * square)
+            return ratio * (value - 1.5 * (b / square) / square)
 
         scale, a, b = gain / (2 * pi), 1 + q1, 1 + q2
         return scale * dd, scale * partial(a, b), scale * partial(b, a)

@@ -68,6 +68,7 @@ SEARCHED = {
 CLASSIFIERS = {
     "nngp": lambda **k: NNGPClassifier(NNGP("erf"), optimizer=None, **k),
     "searched": NNGPClassifier,
+    "inducing": lambda **k: NNGPClassifier(NNGP("erf"), n_inducing=20, **k),
     "adaptive": AdaptiveKernelClassifier,
     "search": lambda **k: AdaptiveKernelClassifierCV(widths=(10, inf), cv=2, **k),
 }
@@ -219,15 +220,23 @@ def test_features(options, dtype, cuda):
     close(cuda.host(features), host.transform(new), tolerance)
 
 
-@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
-def test_inducing_points_from_many_rows(weights, cuda, monkeypatch):
+@pytest.fixture
+def many_rows(monkeypatch):
+    """Take the rows for so many that only a sample is learned from."""
     monkeypatch.setattr("adaptive_kernels._inducing.SAMPLE", 30)
     monkeypatch.setattr("adaptive_kernels._inducing.SAMPLE_PER_POINT", 1)
-    monkeypatch.setattr("adaptive_kernels._base.MERGED_ROWS", 10)
+    monkeypatch.setattr("adaptive_kernels._inducing.MERGED_ROWS", 10)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
+def test_inducing_points_from_many_rows(weights, cuda, many_rows):
     host = REGRESSORS["inducing"]().fit(X, Y, weights)
     model = REGRESSORS["inducing"](device=cuda.device).fit(X, Y, weights)
     for a, b in zip(*(m.predict(X_NEW, True) for m in (model, host)), strict=True):
         close(a, b)
+    host = CLASSIFIERS["inducing"]().fit(X, CODES, weights)
+    model = CLASSIFIERS["inducing"](device=cuda.device).fit(X, CODES, weights)
+    close(model.predict_proba(X_NEW), host.predict_proba(X_NEW))
 
 
 LOAD = "import pickle, sys; sys.modules['cupy'] = None;"
