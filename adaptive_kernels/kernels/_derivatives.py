@@ -1,8 +1,9 @@
 """Derivatives of the layer recursion: vector-Jacobian products and forward mode."""
 
 from dataclasses import dataclass
+from functools import reduce
 
-from .._array import block_size, namespace, set_diagonal
+from .._array import block_size, in_threads, namespace, set_diagonal
 from ._recursion import slices_of, variances
 
 
@@ -80,6 +81,16 @@ class _Reverse:
         if i != j:
             self.hx[j, :] += sbar.T @ self.raw[i, :]
 
+    def absorb(self, other):
+        """Add what another sweep has met; itself."""
+        for own, more in zip(self.q, other.q, strict=True):
+            own += more
+        self.hx += other.hx
+        self.bias = self.bias + other.bias
+        pairs = zip(self.log_gains, other.log_gains, strict=True)
+        self.log_gains = [own + more for own, more in pairs]
+        return self
+
     def _later(self, layer, bias, log_gain):
         # Not yet numbers: those would wait for the device at every block.
         self.bias = self.bias + bias
@@ -145,15 +156,19 @@ def vector_jacobian(X, F, network, v, cotangent, diagonal):
     """
     xp = namespace(X)
     raw = xp.concat([xp.ones_like(X[:, :1]), X], axis=1)
-    reverse = _Reverse(F, raw, network, v)
     slices = slices_of(X.shape[0], block_size(xp))
-    for a, i in enumerate(slices):
-        for j in slices[: a + 1]:
-            block = cotangent(i, j)
-            if i == j:
-                block = set_diagonal(block, 0 * diagonal[i])
-            reverse.block(i, j, block)
-    return reverse.diagonal(diagonal)
+
+    def panels(rows):
+        reverse = _Reverse(F, raw, network, v)
+        for i in rows:
+            for j in slices[: slices.index(i) + 1]:
+                block = cotangent(i, j)
+                if i == j:
+                    block = set_diagonal(block, 0 * diagonal[i])
+                reverse.block(i, j, block)
+        return reverse
+
+    return reduce(_Reverse.absorb, in_threads(panels, slices, F)).diagonal(diagonal)
 
 
 def cross_vector_jacobian(X, F, n_rows, network, cotangent, diagonal):
@@ -179,13 +194,18 @@ def cross_vector_jacobian(X, F, n_rows, network, cotangent, diagonal):
     """
     xp = namespace(X)
     raw = xp.concat([xp.ones_like(X[:, :1]), X], axis=1)
-    reverse = _Reverse(F, raw, network, variances(F, network))
-    size = block_size(xp)
+    v, size = variances(F, network), block_size(xp)
     half = 0.5 * cotangent  # the reverse sweep counts a pair twice
-    for i in slices_of(n_rows, size):
-        for j in slices_of(X.shape[0] - n_rows, size):
-            shifted = slice(j.start + n_rows, j.stop + n_rows)
-            reverse.block(i, shifted, half[i, j])
+
+    def panels(rows):
+        reverse = _Reverse(F, raw, network, v)
+        for i in rows:
+            for j in slices_of(X.shape[0] - n_rows, size):
+                shifted = slice(j.start + n_rows, j.stop + n_rows)
+                reverse.block(i, shifted, half[i, j])
+        return reverse
+
+    reverse = reduce(_Reverse.absorb, in_threads(panels, slices_of(n_rows, size), F))
     others = xp.zeros_like(F[n_rows:, 0])
     return reverse.diagonal(xp.concat([diagonal, others]))
 

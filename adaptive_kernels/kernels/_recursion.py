@@ -19,6 +19,7 @@ from .._array import (
     asarray_like,
     block_size,
     empty,
+    in_threads,
     mirror_lower,
     namespace,
     set_diagonal,
@@ -133,16 +134,24 @@ def _pair_block(k, q1, q2, network, duals):
     return k, t
 
 
-def cross_blocks(F, G, network):
-    """Yield (rows, columns, NNGP, NTK) for the pairs of rows of F and G."""
+def each_cross_block(F, G, network, take):
+    """Call take(rows, columns, NNGP, NTK) for the pairs of rows of F and G.
+
+    Threads share the rows out, so that rows of a result belong to one thread only.
+    """
     v, w = variances(F, network), variances(G, network)
     duals = [network.activation.for_variances(*q) for q in zip(v.q, w.q, strict=True)]
     size = block_size(namespace(F))
-    for i in slices_of(F.shape[0], size):
-        q1 = v.take(i, 0)
-        for j in slices_of(G.shape[0], size):
-            pairs = F[i, :] @ G[j, :].T
-            yield i, j, *_pair_block(pairs, q1, w.take(j, 1), network, duals)
+    columns = slices_of(G.shape[0], size)
+
+    def panels(rows):
+        for i in rows:
+            q1 = v.take(i, 0)
+            for j in columns:
+                pairs = F[i, :] @ G[j, :].T
+                take(i, j, *_pair_block(pairs, q1, w.take(j, 1), network, duals))
+
+    in_threads(panels, slices_of(F.shape[0], size), F)
 
 
 def cross_matrices(F, G, network):
@@ -150,10 +159,13 @@ def cross_matrices(F, G, network):
     shape = (F.shape[0], G.shape[0])
     nngp = empty(F, shape)
     ntk = empty(F, shape) if network.tangent else None
-    for i, j, s, t in cross_blocks(F, G, network):
+
+    def take(i, j, s, t):
         nngp[i, j] = s
         if network.tangent:
             ntk[i, j] = t
+
+    each_cross_block(F, G, network, take)
     return nngp, ntk
 
 
@@ -167,14 +179,18 @@ def symmetric_matrices(F, network, v=None, *, lower=False):
     slices = slices_of(F.shape[0], block_size(namespace(F)))
     shape = (F.shape[0], F.shape[0])
     matrices = [empty(F, shape)] + [empty(F, shape)] * network.tangent
-    for a, i in enumerate(slices):
-        q1 = v.take(i, 0)
-        for j in slices[: a + 1]:
-            pairs = F[i, :] @ F[j, :].T
-            blocks = _pair_block(pairs, q1, v.take(j, 1), network, v.duals)
-            for matrix, block in zip(matrices, blocks, strict=False):
-                matrix[i, j] = block if i != j else mirror_lower(block)
-                if i != j and not lower:
-                    matrix[j, i] = block.T
+
+    def panels(rows):
+        for i in rows:
+            q1 = v.take(i, 0)
+            for j in slices[: slices.index(i) + 1]:
+                pairs = F[i, :] @ F[j, :].T
+                blocks = _pair_block(pairs, q1, v.take(j, 1), network, v.duals)
+                for matrix, block in zip(matrices, blocks, strict=False):
+                    matrix[i, j] = block if i != j else mirror_lower(block)
+                    if i != j and not lower:
+                        matrix[j, i] = block.T
+
+    in_threads(panels, slices, F)
     nngp = set_diagonal(matrices[0], v.nngp)
     return nngp, set_diagonal(matrices[1], v.ntk) if network.tangent else None

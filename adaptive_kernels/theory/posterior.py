@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from .._array import namespace, solve_triangular
 from .._linalg import inverse_diagonal, leave_one_out
 from ..kernels._recursion import (
-    cross_blocks,
     cross_matrices,
+    each_cross_block,
     features,
     slices_of,
     symmetric_matrices,
@@ -37,10 +37,12 @@ class Posterior:
     def mean(self, X):
         """(m, C), streamed: never more than a block of the (m, n) kernel."""
         F, network = self.features(X), self.network
-        xp = namespace(X)
-        mean = xp.zeros_like(F[:, :1]) * self.dual[:1, :]
-        for i, j, nngp, ntk in cross_blocks(F, self.F, network):
+        mean = namespace(X).zeros_like(F[:, :1]) * self.dual[:1, :]
+
+        def take(i, j, nngp, ntk):
             mean[i, :] += (ntk if network.tangent else nngp) @ self.dual[j, :]
+
+        each_cross_block(F, self.F, network, take)
         return mean
 
     def variance(self, X):
