@@ -458,7 +458,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("name", "kernel", "targets", "message"), REFUSED)
 def test_theories_that_do_not_exist(monkeypatch, name, kernel, targets, message):
-    for function in ("tune_isotropic", "tune_covariance", "climb"):
+    for function in ("tune_isotropic", "tune_covariance", "go_on"):
         monkeypatch.setattr(_regression, function, no_tuning)
     with pytest.raises(ValueError, match=message):
         AdaptiveKernelRegressor(kernel, approximation=name).fit(X, targets)
