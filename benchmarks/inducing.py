@@ -2,9 +2,9 @@
 
     python benchmarks/inducing.py [exact] [peer] [diamonds] [diamonds_peer] [million]
 
-The peers need GPyTorch, the diamonds plotnine's table. Times are of one thread; tasks that
-are compared run in turn. Every part runs in a process of its own, and prints its peak
-of resident memory.
+The peers need GPyTorch, the diamonds plotnine's table. Times are of one thread; tasks
+that are compared run in turn. Every part runs in a process of its own, and prints its
+peak of resident memory.
 """
 
 import multiprocessing
