@@ -12,11 +12,10 @@ import resource
 import sys
 import time
 import warnings
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
-from _data import encode
+from tabular.datasets import DATASETS
+from tabular.protocol import encode
 from threadpoolctl import threadpool_limits
 
 from adaptive_kernels import AdaptiveKernelRegressor
@@ -141,15 +140,11 @@ def peer():
 
 def real_table():
     """All 53,940 rows of the diamonds, log price: nine tenths, and one to test on."""
-    import pandas as pd
-
-    folder = Path(find_spec("plotnine").submodule_search_locations[0])
-    frame = pd.read_csv(folder / "data" / "diamonds.csv")
-    y = np.log(frame.pop("price").to_numpy(dtype=float))
+    frame, y = DATASETS["diamonds"].load()
     rows = np.random.RandomState(0).permutation(len(y))
     test, train = rows[: len(y) // 10], rows[len(y) // 10 :]
-    X, X_test = encode(frame, train, test)
-    return X, y[train], X_test, y[test]
+    X = encode(frame, train)
+    return X[train], y[train], X[test], y[test]
 
 
 def diamonds():

@@ -63,6 +63,19 @@ def test_example_runs_without_warning(path, tmp_path):
     assert "Warning" not in result.stderr
 
 
+def test_benchmarks_find_what_they_import(tmp_path):
+    folder = ROOT / "benchmarks"
+    scripts = sorted(path.as_posix() for path in folder.glob("*.py"))
+    assert scripts
+    code = f"""
+import runpy, sys
+sys.path.insert(0, {folder.as_posix()!r})
+for path in {scripts}:
+    runpy.run_path(path, run_name="imported")
+"""
+    run(code, tmp_path)
+
+
 @pytest.mark.parametrize("path", WITH_CODE, ids=name_of)
 def test_code_in_text_runs(path, tmp_path):
     blocks = python_blocks(path.read_text(encoding="utf-8"))
