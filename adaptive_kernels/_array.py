@@ -151,7 +151,7 @@ def _cupy():
 
 
 def cholesky(matrix):
-    """Lower Cholesky factor; of a NumPy matrix in place, reading its lower triangle.
+    """Lower Cholesky factor, reading the lower triangle; NumPy's and CuPy's in place.
 
     Only the lower triangle of the result is meaningful.
 
@@ -181,11 +181,23 @@ def cholesky(matrix):
 def _device_cholesky(matrix):
     if not compat.is_cupy_array(matrix):
         return namespace(matrix).linalg.cholesky(mirror_lower(matrix))
-    import cupyx
+    # CuPy's own function would copy the matrix.
+    from cupy.cuda import device
+    from cupy_backends.cuda.libs import cublas, cusolver
 
-    # CuPy reads the lower triangle only, and by default keeps a failure to itself.
-    with cupyx.errstate(linalg="raise"):
-        return namespace(matrix).linalg.cholesky(matrix)
+    cupy, n = _cupy(), matrix.shape[0]
+    with matrix.device:
+        matrix = cupy.ascontiguousarray(matrix, dtype=cupy.float64)
+        # The lower triangle is the upper one in cuSOLVER's order of memory.
+        upper, place = cublas.CUBLAS_FILL_MODE_UPPER, matrix.data.ptr
+        problem = device.get_cusolver_handle(), upper, n, place, n
+        size = cusolver.dpotrf_bufferSize(*problem)
+        workspace = cupy.empty(size, dtype=cupy.float64)
+        info = cupy.empty(1, dtype=cupy.int32)
+        cusolver.dpotrf(*problem, workspace.data.ptr, size, info.data.ptr)
+        if int(info[0]) != 0:
+            raise LinAlgError("matrix is not positive definite")
+    return matrix
 
 
 def inverse_from_cholesky(factor):

@@ -1,15 +1,15 @@
 """A stand-in for CuPy on NumPy's memory, to rehearse these tests without a GPU.
 
 It is as strict as CuPy where CuPy differs from NumPy: nothing is converted silently in
-either direction, reductions give arrays without axes, the Cholesky factor comes without
-a word where there is none unless errors are asked for, and the triangle that a solver
-does not read is not zeroed. What is fused can only be computed with, elementwise. It
-knows nothing of kernels, streams or speed.
+either direction, reductions give arrays without axes, cuSOLVER works on addresses and
+leaves it to a number to say that there is no Cholesky factor, and the triangle that a
+solver does not read is not zeroed. What is fused can only be computed with,
+elementwise. It knows nothing of kernels, streams or speed.
 """
 
+import ctypes
 import operator
 import sys
-from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -17,6 +17,7 @@ import scipy.linalg
 import scipy.special
 
 FREE, TOTAL = 2**31, 2**32
+HANDLE, UPPER = 77, 1
 ELEMENTWISE = """lt le eq ne gt ge add sub mul truediv floordiv mod pow and or xor
 lshift rshift""".split()
 METHODS = """sum mean max min any all prod argmax argmin argsort reshape ravel copy take
@@ -58,6 +59,7 @@ class ndarray:  # noqa: N801
         return self._held.copy()
 
     device = property(lambda self: Device())
+    data = property(lambda self: SimpleNamespace(ptr=self._held.ctypes.data))
     T = property(lambda self: ndarray(self._held.T))
 
     def __getattr__(self, name):
@@ -284,27 +286,22 @@ def _array(value, dtype=None, copy=True, order=None, **kwargs):
     return _asarray(value, dtype=dtype, order=order, copy=copy or None)
 
 
-_errors = {"linalg": "ignore"}
+def _at(pointer, shape, kind):
+    """The memory at an address, in the order of columns."""
+    size = int(np.prod(shape))
+    held = np.ctypeslib.as_array((kind * size).from_address(pointer))
+    return held.reshape(shape, order="F")
 
 
-@contextmanager
-def _errstate(*, linalg=None):
-    before = dict(_errors)
-    _errors["linalg"] = linalg or before["linalg"]
-    try:
-        yield
-    finally:
-        _errors.update(before)
-
-
-def _cholesky(matrix):
-    lower = np.tril(matrix._held)
-    try:
-        return ndarray(np.linalg.cholesky(lower + np.tril(lower, -1).T))
-    except np.linalg.LinAlgError:
-        if _errors["linalg"] == "raise":
-            raise
-        return ndarray(lower)
+def _dpotrf(handle, fill, n, pointer, rows, workspace, size, info):
+    """Factorise one triangle in place; `info` is zero where there is a factor."""
+    if (handle, fill, rows, size) != (HANDLE, UPPER, n, n):
+        raise ValueError("CUSOLVER_STATUS_INVALID_VALUE")
+    _at(workspace, (size,), ctypes.c_double)[:] = np.nan
+    matrix = _at(pointer, (n, n), ctypes.c_double)
+    factor, failed = scipy.linalg.lapack.dpotrf(matrix, lower=0, clean=0)
+    matrix[np.triu_indices(n)] = factor[np.triu_indices(n)]
+    _at(info, (1,), ctypes.c_int32)[0] = failed
 
 
 def _solve_triangular(
@@ -312,7 +309,10 @@ def _solve_triangular(
 ):
     if not (isinstance(a, ndarray) and isinstance(b, ndarray)):
         raise TypeError("cupy.ndarray expected")
-    return ndarray(scipy.linalg.solve_triangular(a._held, b._held, trans, lower=lower))
+    found = scipy.linalg.solve_triangular(
+        a._held, b._held, trans, lower=lower, check_finite=False
+    )
+    return ndarray(found)
 
 
 def install():
@@ -324,13 +324,15 @@ def install():
     cupy.__path__, cupy.__version__ = [], "0.stand-in"
     cupy.ndarray, cupy.asarray, cupy.array = ndarray, _asarray, _array
     cupy.linalg = _copies("cupy.linalg", np.linalg)
-    cupy.linalg.cholesky, cupy.fft = _cholesky, _copies("cupy.fft", np.fft)
+    cupy.fft = _copies("cupy.fft", np.fft)
+    del cupy.linalg.cholesky  # which copies
     out_of_memory = type("OutOfMemoryError", (MemoryError,), {})
     out_of_memory.__module__ = "cupy.cuda.memory"
     cupy.cuda = ModuleType("cupy.cuda")
     cupy.cuda.__path__, cupy.cuda.Device = [], Device
     cupy.cuda.device = ModuleType("cupy.cuda.device")
     cupy.cuda.device.Device = Device
+    cupy.cuda.device.get_cusolver_handle = lambda: HANDLE
     cupy.cuda.memory = SimpleNamespace(OutOfMemoryError=out_of_memory)
     cupy.cuda.runtime = SimpleNamespace(
         getDeviceCount=lambda: 1, memGetInfo=lambda: (FREE, TOTAL)
@@ -340,12 +342,20 @@ def install():
     )
     cupy.get_default_memory_pool = lambda: pool
     cupyx = ModuleType("cupyx")
-    cupyx.__path__, cupyx.errstate = [], _errstate
+    cupyx.__path__ = []
     cupyx.scipy = ModuleType("cupyx.scipy")
     cupyx.scipy.__path__ = []
     cupyx.scipy.linalg = ModuleType("cupyx.scipy.linalg")
     cupyx.scipy.linalg.solve_triangular = _solve_triangular
     cupyx.scipy.special = _copies("cupyx.scipy.special", scipy.special)
+    libs = ModuleType("cupy_backends.cuda.libs")
+    libs.cublas = SimpleNamespace(CUBLAS_FILL_MODE_UPPER=UPPER)
+    libs.cusolver = SimpleNamespace(
+        dpotrf=_dpotrf, dpotrf_bufferSize=lambda handle, fill, n, pointer, rows: n
+    )
+    for name in ("cupy_backends", "cupy_backends.cuda"):
+        sys.modules[name] = ModuleType(name)
+    sys.modules[libs.__name__] = libs
     for module in (cupy, cupy.linalg, cupy.fft, cupy.cuda, cupyx, cupyx.scipy):
         sys.modules[module.__name__] = module
     for module in (cupyx.scipy.linalg, cupyx.scipy.special, cupy.cuda.device):
