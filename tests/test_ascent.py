@@ -4,13 +4,13 @@ from math import inf
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 
 from adaptive_kernels import AdaptiveKernelRegressor, _tuning
 from adaptive_kernels.kernels import NNGP
 from adaptive_kernels.theory import ascent
-from adaptive_kernels.theory._whitening import MARGIN, Coordinates
+from adaptive_kernels.theory._whitening import MARGIN, Coordinates, updated
 from adaptive_kernels.theory.ascent import NOISE_BOUNDS, Search, climb
 from adaptive_kernels.theory.variational import Data, Hyperparameters
 
@@ -24,10 +24,10 @@ BOUNDS = dict.fromkeys(
 )
 
 
-def table(n, noise=0.1):
-    X = np.random.default_rng(1).standard_normal((n, 4))
+def table(n, noise=0.1, seed=0):
+    X = np.random.default_rng(seed).standard_normal((n, 4))
     y = np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2]
-    y += noise * np.random.default_rng(2).standard_normal(n)
+    y += noise * np.random.default_rng(seed + 100).standard_normal(n)
     return Data(X, ((y - y.mean()) / y.std())[:, None])
 
 
@@ -82,26 +82,41 @@ def test_entries_near_a_bound_keep_it():
 
 @pytest.mark.parametrize("known", [None, np.eye(P) + HESSIAN / 2], ids=["none", "some"])
 def test_the_curvature_of_a_quadratic_is_learned(known):
-    coordinates = Coordinates.of(np.zeros(P), FREE_LIMITS, known)
-    result = minimize(
-        lambda z: (
-            0.5 * coordinates.point(z) @ HESSIAN @ coordinates.point(z),
-            coordinates.pull(HESSIAN @ coordinates.point(z)),
-        ),
-        coordinates.start(np.arange(1.0, P + 1)),
+    points = []
+    minimize(
+        lambda x: (0.5 * x @ HESSIAN @ x, HESSIAN @ x),
+        np.arange(1.0, P + 1),
         jac=True,
         method="L-BFGS-B",
-        options={"maxcor": 30, "gtol": 1e-12, "ftol": 0},
+        callback=points.append,
+        options={"maxcor": 3, "gtol": 1e-12, "ftol": 0},
     )
-    pairs = result.hess_inv
-    found = coordinates.updated(known, pairs.sk, pairs.yk)
+    found = updated(known, points, [HESSIAN @ x for x in points])
     assert_allclose(found, found.T)
     # A quasi-Newton method converges to the Hessian along the directions it took.
     assert_allclose(found, HESSIAN, atol=0.05 * np.linalg.norm(HESSIAN))
-    last = pairs.sk[-1], pairs.yk[-1]
-    if known is not None:
-        last = coordinates.transform @ last[0], coordinates.inverse.T @ last[1]
-    assert_allclose(found @ last[0], last[1], rtol=1e-6, atol=1e-12)
+    last = points[-1] - points[-2]
+    assert_allclose(found @ last, HESSIAN @ last, rtol=1e-6, atol=1e-12)
+
+
+def test_nothing_is_learned_from_no_step_or_a_concave_one():
+    one = [np.ones(P)]
+    assert updated(None, one, one) is None
+    backwards = [np.zeros(P), np.ones(P)], [np.ones(P), np.zeros(P)]
+    assert updated(None, *backwards) is None
+    assert_array_equal(updated(HESSIAN, *backwards), HESSIAN)
+
+
+def test_no_bound_holds_what_moves_inwards():
+    coordinates = Coordinates.of(np.zeros(3), np.tile([-1.0, 1.0], (3, 1)))
+    nearly = np.array([-1 + 1e-15, 1.0, 0.0])
+    assert list(coordinates.free(nearly, np.array([1.0, -1.0, 1.0]))) == [0, 0, 1]
+    assert list(coordinates.free(nearly, np.array([-1.0, 1.0, 1.0]))) == [1, 1, 1]
+
+
+def test_a_curvature_that_is_none_is_not_used():
+    wrong = np.diag([1.0, 1.0, -1.0, 1.0, 1.0])
+    assert Coordinates.of(np.zeros(P), FREE_LIMITS, wrong).transform is None
 
 
 def hessian_by_differences(data, problem, solution):
@@ -126,28 +141,37 @@ def test_the_curvature_of_the_evidence_is_learned():
     )
     expected = hessian_by_differences(data, problem, found)
     assert np.linalg.eigvalsh(expected)[0] > 0
-    # Where the curvature is large it is what the climb has met most.
+    # Where the curvature is large it is what the climb has met most: to a factor of 3,
+    # which a change of coordinates can live with.
     values, vectors = np.linalg.eigh(expected)
     learned = np.diag(vectors.T @ found.curvature @ vectors)
-    assert_allclose(learned[-3:], values[-3:], rtol=0.3)
+    assert np.all(np.abs(np.log(learned[-3:] / values[-3:])) < np.log(3))
 
 
-@pytest.mark.parametrize("kind", ["diag", "full", None])
-def test_more_rows_need_few_steps_more(evaluations, kind):
-    how = {"width": inf if kind is None else 3.0, "covariance_type": kind}
-    few, many = table(200), table(500)
-    start = climb(few, search(), search().template, **how)
-    alone = climb(many, search(1e-3), start.point, **how)
-    evaluations.clear()
-    plain = climb(many, search(), start.point, **how)
-    without = len(evaluations)
-    evaluations.clear()
-    found = climb(many, search(), start.point, curvature=start.curvature, **how)
-    assert len(evaluations) <= 0.75 * without
-    assert found.converged and plain.converged
-    # Both stop where no entry of the gradient is above 0.2 nats.
-    assert found.value > alone.value - 0.5
-    assert found.residual <= 2.0
+@pytest.mark.parametrize("kind", ["diag", "full"])
+def test_more_rows_need_fewer_steps(evaluations, kind):
+    how = {"width": 3.0, "covariance_type": kind}
+    spent = {"plain": 0, "white": 0}
+    for seed in range(2):
+        few, many = table(150, seed=seed), table(350, seed=seed)
+        start = climb(few, search(), search().template, **how)
+        best = climb(many, search(1e-3), start.point, **how).value
+        for name, curvature in (("plain", None), ("white", start.curvature)):
+            evaluations.clear()
+            found = climb(many, search(), start.point, curvature=curvature, **how)
+            spent[name] += len(evaluations)
+            # Both stop where no entry of the gradient is much above 0.2 nats.
+            assert found.converged and found.value > best - 0.5
+    assert spent["white"] <= 0.75 * spent["plain"]
+
+
+def test_the_residual_is_that_of_the_gradient():
+    data, how = table(200), {"width": 3.0, "covariance_type": "diag"}
+    few = climb(table(100), search(), search().template, **how)
+    found = climb(data, search(), few.point, curvature=few.curvature, **how)
+    problem = data.objective(search().template, free=tuple(search().bounds), **how)
+    gradient = problem(problem.pack(found.point))[1]
+    assert_allclose(found.residual, np.abs(gradient).max(), rtol=1e-3)
 
 
 def test_a_useless_curvature_does_no_harm():
@@ -188,20 +212,17 @@ def test_rows_of_a_row_space_hand_nothing_on():
     assert found.curvature is None
 
 
-def test_a_fit_goes_on_where_its_samples_ended(evaluations, monkeypatch):
-    data = table(900)
-    model = AdaptiveKernelRegressor().fit(data.X, data.Y[:, 0])
-    assert set(evaluations) == {400, 900}
-    with_curvature = evaluations.count(900)
-    value = model.log_marginal_likelihood_value_
-    monkeypatch.setattr(
-        _tuning,
-        "go_on",
-        lambda data, search, solution, **kind: climb(
-            data, search, solution.point, **kind
-        ),
-    )
-    evaluations.clear()
-    again = AdaptiveKernelRegressor().fit(data.X, data.Y[:, 0])
-    assert with_curvature <= 0.75 * evaluations.count(900)
-    assert_allclose(again.log_marginal_likelihood_value_, value, atol=2)
+def test_a_fit_goes_on_with_what_its_samples_have_taught(monkeypatch):
+    handed = []
+
+    def noting(data, search, point, *, curvature=None, **how):
+        found = climb(data, search, point, curvature=curvature, **how)
+        handed.append((data.X.shape[0], curvature, found.curvature))
+        return found
+
+    monkeypatch.setattr(_tuning, "climb", noting)
+    data = table(500)
+    AdaptiveKernelRegressor().fit(data.X, data.Y[:, 0])
+    (*_, (few, _, learned), (many, given, _)) = handed
+    assert (few, many) == (400, 500)
+    assert given is learned and given.shape == (8, 8)

@@ -12,6 +12,8 @@ import numpy as np
 MOST = 500
 # Entries nearer to a bound than this keep a coordinate of their own, and the bound.
 MARGIN = 2.0
+# What the way there and back may cost.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,17 @@ class Coordinates:
     @classmethod
     def of(cls, origin, limits, curvature=None):
         """Coordinates about a point, given the second derivatives there, if known."""
+        plain = cls(0 * origin, None, None, limits, limits)
         if curvature is None:
-            return cls(0 * origin, None, None, limits, limits)
+            return plain
         far = np.min(np.abs(limits - origin[:, None]), axis=1) > MARGIN
-        inverse = np.diag(np.sqrt(np.diag(curvature)))
         block = np.ix_(far, far)
-        inverse[block] = np.linalg.cholesky(curvature[block]).T
+        try:
+            root = np.linalg.cholesky(curvature[block]).T
+        except np.linalg.LinAlgError:
+            return plain
+        inverse = np.diag(np.sqrt(np.abs(np.diag(curvature))))
+        inverse[block] = root
         box = (limits - origin[:, None]) * np.diag(inverse)[:, None]
         box[far] = -np.inf, np.inf
         return cls(origin, np.linalg.inv(inverse), inverse, box, limits)
@@ -57,7 +64,13 @@ class Coordinates:
     def inside(self, point):
         """Whether no bound is passed by more than rounding."""
         low, high = self.limits.T
-        return bool(np.all((point >= low - 1e-9) & (point <= high + 1e-9)))
+        return bool(np.all((point >= low - ROUNDING) & (point <= high + ROUNDING)))
+
+    def free(self, point, gradient):
+        """Which entries of a point no bound holds against a descent."""
+        low, high = self.limits.T
+        up, down = gradient < 0, gradient > 0
+        return ((point > low + ROUNDING) | up) & ((point < high - ROUNDING) | down)
 
     def pull(self, gradient):
         """The gradient by z."""
@@ -67,23 +80,29 @@ class Coordinates:
         """The gradient by the point."""
         return gradient if self.transform is None else self.inverse.T @ gradient
 
-    def updated(self, curvature, steps, changes):
-        """Second derivatives by the point after steps, of which the gradient knows.
 
-        By the formula of Broyden, Fletcher, Goldfarb and Shanno.
+def updated(curvature, points, gradients):
+    """Second derivatives after steps along which the gradient is known.
 
-        Parameters
-        ----------
-        curvature : ndarray (p, p) or None, what was known before
-        steps, changes : ndarrays (k, p), by z, of the coordinates and the gradient
-        """
-        if curvature is None and len(steps):
-            s, y = steps[-1], changes[-1]
-            curvature = (y @ y) / (s @ y) * np.eye(len(s))
-        for s, y in zip(steps, changes, strict=True):
-            if self.transform is not None:
-                s, y = self.transform @ s, self.inverse.T @ y
-            turned = curvature @ s
-            curvature = curvature - np.outer(turned, turned) / (s @ turned)
-            curvature = curvature + np.outer(y, y) / (s @ y)
-        return curvature
+    By the formula of Broyden, Fletcher, Goldfarb and Shanno, step after step, from the
+    least curvature of all steps: other directions are flatter rather than steeper.
+
+    Parameters
+    ----------
+    curvature : ndarray (p, p) or None, what was known before
+    points, gradients : sequences of ndarrays (p,), in the order of the steps
+
+    Returns
+    -------
+    ndarray (p, p), or None if nothing was known and nothing has been learned
+    """
+    pairs = list(zip(np.diff(points, axis=0), np.diff(gradients, axis=0), strict=True))
+    pairs = [(s, y) for s, y in pairs if s @ y > 0]
+    if curvature is None and pairs:
+        least = min((s @ y) / (s @ s) for s, y in pairs)
+        curvature = least * np.eye(len(pairs[0][0]))
+    for s, y in pairs:
+        turned = curvature @ s
+        curvature = curvature - np.outer(turned, turned) / (s @ turned)
+        curvature = curvature + np.outer(y, y) / (s @ y)
+    return curvature

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from .._array import LinAlgError, namespace, to_numpy
-from ._whitening import MOST, Coordinates
+from ._whitening import MOST, Coordinates, updated
 from .variational import Hyperparameters
 
 NOISE_BOUNDS = (1e-5, 1e2)
@@ -174,16 +174,14 @@ class _Leg:
     """
 
     def __init__(self, descent, point, box, curvature):
-        self.descent, self.box, self.curvature = descent, box, curvature
-        # In nats where the curvature is known, so that a step of one is a usual one.
-        self.unit = 1.0 if curvature is None else descent.size
+        self.descent, self.curvature = descent, curvature
+        # In nats, so that a step of one is a usual one.
         known = None if curvature is None else descent.size * curvature
         self.coordinates = Coordinates.of(point, box, known)
-        self.end, self.gradient = point, np.full_like(point, inf)
+        self.end, self.track = point, []
 
     def run(self, limit, tol):
         size, coordinates = self.descent.size, self.coordinates
-        white = coordinates.transform is not None
         result = minimize(
             self._loss,
             coordinates.start(self.end),
@@ -194,19 +192,17 @@ class _Leg:
             options={
                 "maxiter": limit,
                 "maxcor": MEMORY,
-                "ftol": 1e-3 * tol * self.unit / size,
-                "gtol": 0.0 if white else tol / size,
+                "ftol": 1e-3 * tol / size,
+                "gtol": tol / size if coordinates.transform is None else 0.0,
             },
         )
-        self.n_iter, self.loss = int(result.nit), float(result.fun) / self.unit
+        self.n_iter, self.loss = int(result.nit), float(result.fun)
         self.end = coordinates.point(result.x)
-        self.gradient = coordinates.push(result.jac) / self.unit
+        self.gradient = coordinates.push(result.jac)
         self.residual = self._residual()
-        if len(self.end) <= MOST:
-            pairs = result.hess_inv
-            self.curvature = coordinates.updated(
-                self.curvature, pairs.sk, pairs.yk / self.unit
-            )
+        if len(self.end) <= MOST and self.track:
+            points, gradients = zip(*self.track, strict=True)
+            self.curvature = updated(self.curvature, points, gradients)
         return self
 
     def _loss(self, z):
@@ -214,18 +210,20 @@ class _Leg:
         inside = self.coordinates.inside(self.end)
         evaluate = self.descent if inside else self.descent.refuse
         loss, self.gradient = evaluate(self.end)
-        return self.unit * loss, self.unit * self.coordinates.pull(self.gradient)
+        if not self.track:
+            self.track.append((self.end, self.gradient))
+        return loss, self.coordinates.pull(self.gradient)
 
     def _stop(self, reached, tol):
-        at = self.coordinates.point(reached.x)
-        if np.array_equal(at, self.end) and self._residual() <= tol:
-            raise StopIteration
+        """Note the point that an iteration has reached; end where it is good enough."""
+        if np.array_equal(self.coordinates.point(reached.x), self.end):
+            self.track.append((self.end, self.gradient))
+            if self._residual() <= tol:
+                raise StopIteration
 
     def _residual(self):
-        low, high = self.box.T
-        moves = (self.end > low) | (self.gradient < 0)
-        moves &= (self.end < high) | (self.gradient > 0)
-        return float(np.max(np.abs(self.gradient) * moves)) * self.descent.size
+        free = self.coordinates.free(self.end, self.gradient)
+        return float(np.max(np.abs(self.gradient) * free)) * self.descent.size
 
 
 class _RowSpace:
