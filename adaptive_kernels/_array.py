@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
 from functools import cache, lru_cache, partial, wraps
-from math import inf
 from threading import Lock
 
 import array_api_compat as compat
@@ -498,9 +497,5 @@ def in_threads(work, parts, like):
 
 
 def threads_for_workers(n_jobs):
-    """One BLAS thread each while several of joblib's workers are at work.
-
-    Processes have a limit of their own. Threads share the limit of the thread that
-    waits for them, and could set none that the others do not undo.
-    """
-    return small_problem_threads(0 if effective_n_jobs(n_jobs) > 1 else inf)
+    """One BLAS thread while several of joblib's workers, which may be threads, work."""
+    return _one_blas_thread if effective_n_jobs(n_jobs) > 1 else nullcontext()

@@ -22,7 +22,7 @@ from ._array import (
     to_device,
     to_numpy,
 )
-from ._inducing import AllRows, inducing_data, streams
+from ._inducing import AllRows, inducing_data, is_sparse, streams
 from ._model import (
     KernelModel,
     draw_jointly,
@@ -110,7 +110,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         self._row_of_sample = None
         if not stream:
             X, Y, weights, (single, inverse) = self._merged(X, y, weights)
-            stream = m is not None and m < X.shape[0]
+            stream = is_sparse(X.shape[0], m)
         else:
             Y = asarray_like(y, as_float64(to_device(X[:1, :], self.device)))
             single = Y.ndim == 1
@@ -128,7 +128,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         return inducing_data(rows, m, mean, scale), mean, scale
 
     def _check_memory(self, X, n):
-        if self.n_inducing is None or self.n_inducing >= n:
+        if not is_sparse(n, self.n_inducing):
             check_memory(X, n, self._matrices(), inducing=True)
 
     def _require_exact(self, what):

@@ -25,7 +25,7 @@ from ._array import (
     to_numpy,
 )
 from ._base import PREDICTED_ROWS
-from ._inducing import AllRows, inducing_data, streams
+from ._inducing import AllRows, inducing_data, is_sparse, streams
 from ._labels import codes_of, labels_at, signed_columns, validate_labels
 from ._model import ArrayModel, merged_rows, unchanged_on_failure, validate_rows
 from ._regression import AdaptiveKernelRegressor
@@ -36,7 +36,7 @@ from .theory.inducing import InducingClasses
 from .theory.variational import Data
 
 # A kernel has a number for each feature, and hardly changes beyond these rows; the
-# posterior and its calibration take all rows.
+# posterior takes all.
 KERNEL_ROWS = 1000
 _PASSED = ("kernel", "optimizer", "n_restarts_optimizer", "device", "random_state")
 
@@ -101,13 +101,9 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         X = as_float64(to_device(X, self.device))
         X, columns, weights, _ = merged_rows(X, asarray_like(columns, X), weights)
         rows = AllRows(X, columns, weights, self.device)
-        if not self._is_sparse(rows):
+        if not is_sparse(X.shape[0], self.n_inducing):
             check_memory(X, X.shape[0], 2, inducing=True)
         return rows
-
-    def _is_sparse(self, rows):
-        """Whether there are fewer inducing points than rows."""
-        return self.n_inducing is not None and self.n_inducing < rows.X.shape[0]
 
     def _learning_rows(self, rows):
         """A stratified sample, from which the kernel is learned, as a regressor's fit.
@@ -122,12 +118,11 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
 
     def _adopt(self, regressor, rows):
         """Take the kernel of a fitted regressor, and calibrate on the rows."""
-        n_inducing = self.n_inducing if self._is_sparse(rows) else None
+        sparse = is_sparse(rows.X.shape[0], self.n_inducing)
+        n_inducing = self.n_inducing if sparse else None
         self._classes = calibrated(regressor, rows, n_inducing)
         self.regressor_ = regressor
-        self.X_train_ = rows.X
-        if n_inducing is not None:
-            self.X_train_ = self._classes.posterior.inducing
+        self.X_train_ = self._classes.posterior.inducing if sparse else rows.X
 
     @property
     def kernel_(self):
@@ -143,7 +138,7 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
 
     @property
     def leave_one_out_log_loss_(self):
-        """Log loss of each training row predicted from the others, kernel as fitted."""
+        """Mean log loss of training rows, each left out; the kernel is as fitted."""
         check_is_fitted(self)
         return self._classes.loss
 
@@ -228,8 +223,16 @@ def calibrated(regressor, rows, n_inducing=None):
     data = inducing_data(rows, n_inducing, mean, np.ones_like(mean), codes)
     with small_problem_threads(n_inducing):
         sample = InducingClasses.of(data, point)
-        shown = np.argmax(to_numpy(sample.judged.Y) + mean, axis=1)
-        return fit_class_posterior(sample, np.eye(len(mean))[shown])
+        shown = np.round(to_numpy(sample.judged.Y) + mean)
+        shares = class_shares(shown, sample.judged.weights, mean)
+        return fit_class_posterior(sample, shown, shares)
+
+
+def class_shares(labels, weights, frequencies):
+    """Weights (n,) of the rows of a sample that give its classes their frequencies."""
+    weights = np.ones(len(labels)) if weights is None else to_numpy(weights)
+    found = weights @ labels / np.sum(weights)
+    return weights * (labels @ (frequencies / np.where(found > 0, found, 1)))
 
 
 class NNGPClassifier(WideNetworkClassifier):
@@ -256,7 +259,7 @@ class NNGPClassifier(WideNetworkClassifier):
         through so many inducing points in O(n n_inducing^2) time, a block of rows in
         memory at once. Noise and calibration then rest on 4000 rows, or 4 n_inducing if
         that is more, each left out of all. X may be a `numpy.memmap`, or of single
-        precision, and is neither copied nor kept.
+        precision; from 20,000 rows it is neither copied nor kept.
     device : {"cuda"} or None, default=None
         "cuda" moves X to a GPU through CuPy and returns NumPy; None follows X.
     random_state : int, RandomState or None, default=None

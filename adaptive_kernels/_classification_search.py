@@ -10,10 +10,10 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import StratifiedKFold, check_cv
 from sklearn.utils.validation import check_is_fitted
 
-from ._array import asarray_like, to_numpy
+from ._array import as_float64, asarray_like, to_numpy
 from ._classification import AdaptiveKernelClassifier, calibrated
 from ._inducing import AllRows
-from ._labels import codes_of, signed_columns, stratified_rows
+from ._labels import LEAST_ROWS, codes_of, signed_columns, stratified_rows
 from ._race import Race
 from ._search import AdaptiveKernelRegressorCV
 from ._stacking import SLACK, average
@@ -171,7 +171,11 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
             **shared,
         )
         search.rows = self._learning_rows(rows)
-        search.fit(X, asarray_like(signed_columns(codes, len(classes)), X), weights)
+        # In floats, since -1 is no unsigned integer.
+        columns = asarray_like(
+            signed_columns(codes, len(classes)), as_float64(X[:1, :])
+        )
+        search.fit(X, columns, weights)
         fitted = [self._member(template, r, rows, classes) for r in search.fitted]
         self.members_, self.weights_ = fitted[: len(search.weights_)], search.weights_
         self.best_estimator_ = fitted[search.place_of_best]
@@ -228,11 +232,16 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
 
 
 def _capped(folds, codes):
-    """Folds with at most `TRAIN_ROWS` rows to fit and `TEST_ROWS` to judge by."""
+    """Folds with at most `TRAIN_ROWS` rows to fit and `TEST_ROWS` to judge by.
+
+    What is judged by has the classes at their frequencies.
+    """
     return [
         tuple(
-            side[stratified_rows(codes[side], n_rows)]
-            for side, n_rows in zip(fold, (TRAIN_ROWS, TEST_ROWS), strict=True)
+            side[stratified_rows(codes[side], n_rows, least=least)]
+            for side, n_rows, least in zip(
+                fold, (TRAIN_ROWS, TEST_ROWS), (LEAST_ROWS, 0), strict=True
+            )
         )
         for fold in folds
     ]

@@ -41,9 +41,14 @@ TASK_ROWS_PER_POINT = 8
 MAX_TASKS = 256
 
 
+def is_sparse(n_rows, n_inducing):
+    """Whether a fit goes through fewer inducing points than rows."""
+    return n_inducing is not None and n_inducing < n_rows
+
+
 def streams(n_rows, n_inducing):
     """Whether a fit leaves rows where they are, and merges none that repeat."""
-    return n_inducing is not None and n_rows > max(n_inducing, MERGED_ROWS)
+    return is_sparse(n_rows, n_inducing) and n_rows > MERGED_ROWS
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,23 @@ class MappedRows:
         return np.array(self.open()[rows])
 
 
+@dataclass(frozen=True)
+class Sent:
+    """Rows that travel to another process as the name of their file, if they can.
+
+    X : array (n, d)
+    """
+
+    X: object
+
+    def __getstate__(self):
+        return {"X": MappedRows.of(self.X)}
+
+    def rows(self):
+        """The rows, wherever this is."""
+        return self.X.open() if isinstance(self.X, MappedRows) else self.X
+
+
 def _file_behind(X):
     """The memmap that X is a view of, or None if X is in memory, in part or whole."""
     if not isinstance(X, np.ndarray) or X.size == 0:
@@ -128,7 +150,7 @@ class AllRows:
     def sample(self, n_rows, strata=None):
         """Random rows of positive weight, the same for every fit, or all if so few.
 
-        Each of the strata, codes (n,) if given, is among them at its frequency.
+        The strata, codes (n,) if given, are among them as `stratified_rows` has it.
         """
         n = self.X.shape[0]
         kept = np.arange(n)

@@ -12,6 +12,9 @@ from sklearn.utils.validation import (
 
 from ._array import as_float64, asarray_like, index_like, to_numpy
 
+# Rows of each class in a sample, however rare it is.
+LEAST_ROWS = 10
+
 
 def validate_labels(estimator, X, y, sample_weight, class_weight=None):
     """X, codes (n,) of the labels, the classes, and weights (n,) or None."""
@@ -66,18 +69,26 @@ def codes_of(columns):
     return np.argmax(columns, axis=1)
 
 
-def stratified_rows(codes, n_rows):
+def stratified_rows(codes, n_rows, *, least=LEAST_ROWS):
     """At most `n_rows` ascending places, with every class at its frequency.
 
-    The random choice is the same for the same codes.
+    But a class has `least` places, or all it can fill, as long as that leaves half of
+    the places to frequencies. The random choice is the same for the same codes.
     """
     n = len(codes)
     if n <= n_rows:
         return np.arange(n)
+    counts = np.bincount(codes)
+    least = min(least, n_rows // (2 * np.count_nonzero(counts)))
+    rare = counts * n_rows < least * n
+    share = np.where(rare, np.minimum(counts, least), 0)
+    common = np.where(rare, 0, counts)
+    ends = np.cumsum(common) * ((n_rows - share.sum()) / common.sum())
+    share += np.diff(np.round(ends).astype(int), prepend=0)
     shuffled = np.random.RandomState(0).permutation(n)
     by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
-    evenly = ((np.arange(n_rows) + 0.5) * n / n_rows).astype(int)
-    return np.sort(by_class[evenly])
+    place = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(by_class[place < np.repeat(share, counts)])
 
 
 def labels_at(classes, index, like):

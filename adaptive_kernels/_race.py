@@ -14,7 +14,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 
 from ._array import threads_for_workers, to_numpy
-from ._inducing import MappedRows
+from ._inducing import Sent
 from ._stacking import Mixture, sparse_mixture
 from .metrics._predictions import log_densities
 
@@ -116,8 +116,8 @@ def gaussian_log_density(model, X, y):
 
 def _refit(estimator, data, width, scalings, start):
     """Models of one width, on all rows: one fit, and its copies at other scalings."""
-    X, *rest = data
-    data = (X.open() if isinstance(X, MappedRows) else X, *rest)
+    sent, *rest = data
+    data = sent.rows(), *rest
     model = clone(estimator).set_params(width=width, scaling=scalings[0])
     if start is not None and data[0].shape[0] > LEARN_ROWS:
         model.set_params(max_iter=min(model.max_iter, REFINE_ITER))
@@ -269,7 +269,7 @@ class Race:
         Those of one width share a fit.
         """
         X, y, weights = self.data
-        data, groups = (MappedRows.of(X), y, weights), {}
+        data, groups = (Sent(X), y, weights), {}
         for pair, (width, scaling) in keys:
             groups.setdefault((pair, width), []).append(scaling)
         results = self._each(

@@ -54,8 +54,8 @@ class NNGPRegressor(WideNetworkRegressor):
         memory at once; no more points than distinct rows are taken, and then the fit is
         exact. Kernel, covariance and noise are learned from 4000 rows, or 4 n_inducing
         if that is more, drawn at random but always the same; predictions rest on all.
-        X may be a `numpy.memmap`, or of single precision, and is neither copied nor
-        kept. Leave-one-out and evidences elsewhere than at the fit
+        X may be a `numpy.memmap`, or of single precision; from 20,000 rows it is
+        neither copied nor kept. Leave-one-out and evidences elsewhere than at the fit
         are then missing.
     normalize_y : bool, default=True
         Fit to centred targets of unit variance; predictions come back in y's units.
@@ -287,6 +287,14 @@ random_state :
         self.tol = tol
         self.device = device
         self.random_state = random_state
+
+    def __getstate__(self):
+        """Without the curvature, which only further climbs from here would need."""
+        state = super().__getstate__()
+        for name, value in state.items():
+            if getattr(value, "curvature", None) is not None:
+                state[name] = replace(value, curvature=None)
+        return state
 
     def _matrices(self):
         return 2 if self._is_gaussian() else 7

@@ -107,7 +107,7 @@ def main():
     print(f"Exact fit, {n} x 8, {threads} threads: {total:.0f} s")
     print(f"  {steps} evidences with gradient on all rows, beside smaller samples")
     print(f"  {factors} Cholesky factors and {inverses} inverses of {n} x {n}")
-    print(f"  {algebra / total:.0%} of the time in BLAS and LAPACK; all lines:")
+    print(f"  {algebra / total:.0%} of the time in BLAS and LAPACK; most of it all in")
     for place, seconds in watch.seconds.most_common(SHOWN):
         file = Path(place[0]).relative_to(HOME)
         print(f"  {seconds / total:5.1%}  {file}:{place[1]}  {text_of(place)}")

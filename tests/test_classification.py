@@ -575,3 +575,43 @@ def test_a_class_absent_from_a_fold_keeps_a_probability():
 def test_constant_features_leave_the_frequencies():
     p = NNGPClassifier().fit(np.ones((40, 2)), np.arange(40) % 4 == 0)
     assert_allclose(p.predict_proba(np.ones((1, 2)))[0, 1], 0.25, atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, bool])
+def test_inputs_that_know_no_minus_one(dtype):
+    rows = (X > 0.3).astype(dtype)
+    search = MODELS["search"]().fit(rows, CODES)
+    again = MODELS["search"]().fit(rows.astype(float), CODES)
+    assert search.best_score_ == again.best_score_
+    assert search.best_score_ < -0.3  # as labels of noise can be predicted
+
+
+@every
+def test_weights_of_any_size(name):
+    for total in (1e-3, 1.0, 1e6):
+        weights = COUNTS * total / COUNTS.sum()
+        p = MODELS[name]().fit(X, CODES, weights).predict_proba(X)
+        assert_allclose(p.sum(axis=1), 1)
+        assert p.min() > 0
+        assert total < 1 or np.mean(p.argmax(axis=1) == CODES) > 0.5
+
+
+@pytest.mark.parametrize("least", [0, 3, 6])
+def test_rare_classes_have_places_in_a_sample(least):
+    sizes = np.array([2, 30, 400, 4568])
+    codes = np.repeat(np.arange(4), sizes)
+    rows = stratified_rows(codes, 100, least=least)
+    assert len(np.unique(rows)) == 100 and np.all(np.diff(rows) > 0)
+    counts = np.bincount(codes[rows], minlength=4)
+    assert np.all(counts >= np.minimum(sizes, least))
+    assert abs(counts[3] / counts[2] - 4568 / 400) < 2.5
+    many = np.arange(500) % 250
+    assert len(stratified_rows(many, 100, least=least)) == 100
+
+
+def test_a_pickle_holds_no_curvature():
+    model = NNGPClassifier().fit(X, CODES)
+    assert model.regressor_._tuned.curvature is not None
+    copy = pickle.loads(pickle.dumps(model))
+    assert copy.regressor_._tuned.curvature is None
+    assert copy.regressor_._tuned.value == model.regressor_._tuned.value

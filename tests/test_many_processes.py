@@ -293,6 +293,15 @@ def test_a_search_sends_samples_and_names_of_files(many_parts, monkeypatch, path
     assert max(map(len, sent)) < Y[:, 0].nbytes + X[:100].nbytes + 10_000
 
 
+def test_one_process_needs_no_name_of_a_file(path, many_parts):
+    rows = np.load(path, mmap_mode="r")
+    path.unlink()
+    search = AdaptiveKernelRegressorCV(
+        [NNGP("erf")], widths=(1,), covariance_types=["diag"], cv=2, n_inducing=M
+    )
+    assert search.fit(rows, Y[:, 0]).predict(X_NEW).shape == (50,)
+
+
 @pytest.fixture
 def cluster():
     distributed = pytest.importorskip("distributed")

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from adaptive_kernels import NNGPRegressor, _array
 from adaptive_kernels._array import in_threads, small_problem_threads
-from adaptive_kernels.kernels import NNGP, NTK
+from adaptive_kernels.kernels import NNGP, NTK, _recursion
 from adaptive_kernels.theory import Data, Hyperparameters, RegularizedEvidence
 
 # Seven blocks of rows, the last one short.
@@ -29,13 +29,13 @@ def blas_threads():
 
 def noted(monkeypatch):
     """Names of the threads that compute blocks."""
-    seen, original = set(), _array.clip
+    seen, original = set(), _recursion._pair_block
 
-    def noting(*args, **kwargs):
+    def noting(*args):
         seen.add(threading.current_thread().name)
-        return original(*args, **kwargs)
+        return original(*args)
 
-    monkeypatch.setattr("adaptive_kernels.kernels._activations.clip", noting)
+    monkeypatch.setattr(_recursion, "_pair_block", noting)
     return seen
 
 

@@ -69,7 +69,9 @@ def fit_calibration(mean, std, labels, weights):
     float
     """
     size = np.sum(weights)
-    frequencies = np.maximum(weights @ labels / size, 0.5 / size)
+    # No class without half a row; weights may sum to less than that.
+    frequencies = np.maximum(weights @ labels, 0.5)
+    frequencies /= np.sum(frequencies)
     center = np.log(frequencies)
     standard = mean / std[:, None]
     typical = log(TYPICAL_LOGIT * float(weights @ std) / size)
@@ -162,7 +164,7 @@ class ExactClasses:
         return GaussianPosterior(point, self.F, factored.factor, factored.dual)
 
 
-def fit_class_posterior(rows, labels):
+def fit_class_posterior(rows, labels, shares=None):
     """Noise and calibration of least leave-one-out log loss, kernel held fixed.
 
     The noise goes downhill from that of the evidence, in factors of `NOISE_STEP`.
@@ -172,15 +174,17 @@ def fit_class_posterior(rows, labels):
     rows : ExactClasses or InducingClasses
         With the kernel and noise that the evidence chose. It is consumed.
     labels : ndarray (n, C), one-hot, of the rows that are judged
+    shares : ndarray (n,) or None
+        How much each of them counts; None means by its weight.
 
     Returns
     -------
     ClassPosterior
     """
     judged, prior = rows.judged, rows.prior()
-    shares = np.ones(len(labels))
-    if judged.weights is not None:
-        shares = to_numpy(judged.weights)
+    if shares is None:
+        weights = judged.weights
+        shares = np.ones(len(labels)) if weights is None else to_numpy(weights)
     unit = float(namespace(prior).mean(prior)) or 1.0
 
     def trial(noise):
