@@ -145,15 +145,17 @@ def climb(
 def _ascend(problem, point, box, limit, tol, curvature):
     descent = _Descent(problem, problem.data.observations())
     point, n_iter, learned = np.clip(point, box[:, 0], box[:, 1]), 0, curvature
+    least = 1e-3 * tol / descent.size
+    loss = 0.0
     while True:
-        leg = _Leg(descent, point, box, curvature).run(limit - n_iter, tol)
-        point, n_iter = leg.end, n_iter + leg.n_iter
+        leg = _Leg(descent, point, box, curvature).run(limit - n_iter, tol, least)
+        point, n_iter, gain = leg.end, n_iter + leg.n_iter, loss - leg.loss
         learned = learned if leg.curvature is None else leg.curvature
-        stuck = leg.n_iter == 0 and curvature is None
+        stuck = gain <= least and curvature is None
         if leg.residual <= 10 * tol or stuck or n_iter >= limit:
             break
         # Slow progress may be stale curvature: go on with a fresh memory.
-        curvature = None
+        loss, curvature = leg.loss, None
     return Solution(
         problem.unpack(point),
         descent.value(leg.loss),
@@ -180,8 +182,9 @@ class _Leg:
         self.coordinates = Coordinates.of(point, box, known)
         self.end, self.track = point, []
 
-    def run(self, limit, tol):
-        size, coordinates = self.descent.size, self.coordinates
+    def run(self, limit, tol, least):
+        """At most `limit` iterations, and while they gain as much as `least`."""
+        coordinates, size = self.coordinates, self.descent.size
         result = minimize(
             self._loss,
             coordinates.start(self.end),
@@ -192,8 +195,8 @@ class _Leg:
             options={
                 "maxiter": limit,
                 "maxcor": MEMORY,
-                "ftol": 1e-3 * tol / size,
-                "gtol": tol / size if coordinates.transform is None else 0.0,
+                "ftol": least,
+                "gtol": 0.0 if coordinates.transform is not None else tol / size,
             },
         )
         self.n_iter, self.loss = int(result.nit), float(result.fun)

@@ -63,7 +63,7 @@ SEARCHED = {
     "full": lambda **k: AdaptiveKernelRegressor(
         width=30.0, covariance_type="full", tol=1e-3, **k
     ),
-    "search": lambda **k: AdaptiveKernelRegressorCV(widths=(3, inf), cv=2, **k),
+    "search": lambda **k: AdaptiveKernelRegressorCV(widths=(10, inf), cv=2, **k),
 }
 CLASSIFIERS = {
     "nngp": lambda **k: NNGPClassifier(NNGP("erf"), optimizer=None, **k),
