@@ -1,4 +1,4 @@
-"""Settings that are read when SciPy and others are first imported; axes to draw on."""
+"""Settings that are read when SciPy and others are first imported; what tests share."""
 
 import os
 
@@ -19,3 +19,10 @@ def ax():
 def closed_figures():
     yield
     pytest.importorskip("matplotlib.pyplot").close("all")
+
+
+@pytest.fixture
+def small_sample(monkeypatch):
+    """Learn from 120 rows of the few hundred that are given, as if of very many."""
+    monkeypatch.setattr("adaptive_kernels._inducing.SAMPLE", 120)
+    monkeypatch.setattr("adaptive_kernels._inducing.MERGED_ROWS", 200)

@@ -41,13 +41,6 @@ def test_scikit_learn_check(estimator, check):
     check(estimator)
 
 
-@pytest.fixture
-def small_sample(monkeypatch):
-    """Learn from 120 of the 400 rows, as if there were very many."""
-    monkeypatch.setattr(_inducing, "SAMPLE", 120)
-    monkeypatch.setattr(_inducing, "MERGED_ROWS", 200)
-
-
 def without(row, kernel, Z, noise, weights, targets):
     """Mean and variance of f at a row given all others, by dense matrices."""
     rest = np.arange(len(X)) != row

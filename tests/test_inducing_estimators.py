@@ -14,7 +14,6 @@ from adaptive_kernels import (
     NNGPRegressor,
     _array,
     _base,
-    _inducing,
     scaling_path,
 )
 from adaptive_kernels.kernels import NNGP, NTK
@@ -32,13 +31,6 @@ BOTH = [NNGPRegressor, AdaptiveKernelRegressor]
 )
 def test_scikit_learn_check(estimator, check):
     check(estimator)
-
-
-@pytest.fixture
-def small_sample(monkeypatch):
-    """Learn from 120 of the 300 rows, as if there were very many."""
-    monkeypatch.setattr(_inducing, "SAMPLE", 120)
-    monkeypatch.setattr(_inducing, "MERGED_ROWS", 200)
 
 
 @pytest.mark.parametrize("estimator", BOTH)
