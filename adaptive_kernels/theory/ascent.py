@@ -15,6 +15,8 @@ METRIC_BOUNDS = (1e-9, 1e7)
 # Steps that L-BFGS remembers.
 MEMORY = 20
 _FAILED = 1e3
+# Gain per observation that may be rounding.
+FLAT = 1e-15
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def _ascend(problem, point, box, limit, tol, curvature):
         leg = _Leg(descent, point, box, curvature).run(limit - n_iter, tol, least)
         point, n_iter, gain = leg.end, n_iter + leg.n_iter, loss - leg.loss
         learned = learned if leg.curvature is None else leg.curvature
-        stuck = gain <= least and curvature is None
+        stuck = gain <= FLAT and curvature is None
         if leg.residual <= 10 * tol or stuck or n_iter >= limit:
             break
         # Slow progress may be stale curvature: go on with a fresh memory.
