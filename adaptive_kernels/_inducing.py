@@ -22,6 +22,7 @@ from ._array import (
     to_numpy,
 )
 from ._labels import stratified_rows
+from ._tuning import random_rows
 from .kernels._recursion import slices_of
 from .theory.inducing import Basis, InducingData, Statistics
 
@@ -157,8 +158,10 @@ class AllRows:
         if self.weights is not None:
             kept = np.flatnonzero(to_numpy(self.weights) > 0)
         if len(kept) > n_rows:
-            codes = 0 * kept if strata is None else strata[kept]
-            kept = kept[stratified_rows(codes, n_rows)]
+            if strata is None:
+                kept = kept[random_rows(len(kept), n_rows)]
+            else:
+                kept = kept[stratified_rows(strata[kept], n_rows)]
         elif len(kept) == n:
             return self.take(slice(0, n))
         X = namespace(self.X).take(self.X, index_like(kept, self.X), axis=0)

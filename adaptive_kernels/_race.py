@@ -16,6 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from ._array import threads_for_workers, to_numpy
 from ._inducing import Sent
 from ._stacking import Mixture, sparse_mixture
+from ._tuning import random_rows
 from .metrics._predictions import log_densities
 
 # Rows that a fold learns from at most: a metric is a small statistic of the data.
@@ -195,9 +196,8 @@ class Race:
         """Index of the best starting point: a choice of one among few, not a fit."""
         width = max((w for w, _ in candidates if not isinf(w)), default=inf)
         n = self.data[0].shape[0]
-        rows = np.sort(np.random.RandomState(0).permutation(n)[:START_ROWS])
         model = clone(self.templates[pair]).set_params(width=width)
-        return model._winning_start(*self._rows(rows))
+        return model._winning_start(*self._rows(random_rows(n, START_ROWS)))
 
     def _rows(self, rows):
         """Some rows of X, y and the weights: all that a task is sent."""

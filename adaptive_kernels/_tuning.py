@@ -38,7 +38,7 @@ def natural_start(data, search, noise):
     if "readout_variance" in search.bounds:
         unit = replace(network, readout_variance=1.0)
         v = variances(features(data.X, unit), unit)
-        size = mean_over_rows(data, v.ntk if network.tangent else v.nngp)
+        size = mean_over_rows(data, v.kernel(network.tangent))
         network = replace(network, readout_variance=(1 - noise) * spread / size)
     alpha = noise * spread if "alpha" in search.bounds else search.template.alpha
     return Hyperparameters(network, alpha)
@@ -109,8 +109,12 @@ def _subsample(data, size=SUBSAMPLE):
     n = data.X.shape[0]
     if n <= size:
         return data
-    rows = np.sort(np.random.RandomState(0).permutation(n)[:size])
-    return data.take(index_like(rows, data.X))
+    return data.take(index_like(random_rows(n, size), data.X))
+
+
+def random_rows(n, size):
+    """At most `size` ascending places of n, at random but always the same."""
+    return np.sort(np.random.RandomState(0).permutation(n)[:size])
 
 
 def tune_isotropic(data, search):

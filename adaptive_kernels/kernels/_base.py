@@ -254,7 +254,7 @@ class WideKernel(_Operators, Kernel):
         """Diagonal of the kernel matrix of X, in O(n d): array (n,)."""
         network = self.network()
         v = variances(self._features(_as_rows(X), network), network)
-        return v.ntk if self._tangent else v.nngp
+        return v.kernel(self._tangent)
 
     def is_stationary(self):
         """Whether the kernel depends on differences of inputs only: no."""

@@ -73,6 +73,10 @@ class Variances:
         s, _, d, _ = self.slopes[-1]
         return s + d * self.t[-1]
 
+    def kernel(self, tangent):
+        """Diagonal of the NTK or, without `tangent`, of the NNGP."""
+        return self.ntk if tangent else self.nngp
+
     def take(self, rows, axis):
         index = (rows, None) if axis == 0 else (None, rows)
         return [q[index] for q in self.q]

@@ -123,13 +123,13 @@ class ClassPosterior:
 class ExactClasses:
     """Rows whose kernel matrix is at hand, with centred one-hot labels as targets.
 
-    data : Data
+    judged : Data, the rows that are left out: all
     point : Hyperparameters
     F : array (n, d + 1), features
     K : array (n, n), lower triangle
     """
 
-    data: Data
+    judged: Data
     point: object
     F: object
     K: object
@@ -142,25 +142,21 @@ class ExactClasses:
         return cls(data, point, F, K[int(point.network.tangent)])
 
     @property
-    def judged(self):
-        """The rows that are left out: all."""
-        return self.data
-
     def prior(self):
         """Prior variances of the rows."""
         return diagonal(self.K)
 
     def leave_one_out(self, noise):
         """Mean (n, C) and variance (n,) of f at each row given the others."""
-        own = self.data.noise(noise)
-        factored = factorize(1.0 * self.K, self.data.Y, own)
-        mean, variance = leave_one_out(factored, self.data.Y)
+        own = self.judged.noise(noise)
+        factored = factorize(1.0 * self.K, self.judged.Y, own)
+        mean, variance = leave_one_out(factored, self.judged.Y)
         return mean, variance - own
 
     def posterior(self, noise):
         """Posterior of f given all rows."""
         point = replace(self.point, alpha=noise)
-        factored = factorize(self.K, self.data.Y, self.data.noise(noise))
+        factored = factorize(self.K, self.judged.Y, self.judged.noise(noise))
         return GaussianPosterior(point, self.F, factored.factor, factored.dual)
 
 
@@ -181,7 +177,7 @@ def fit_class_posterior(rows, labels, shares=None):
     -------
     ClassPosterior
     """
-    judged, prior = rows.judged, rows.prior()
+    judged, prior = rows.judged, rows.prior
     if shares is None:
         weights = judged.weights
         shares = np.ones(len(labels)) if weights is None else to_numpy(weights)

@@ -142,7 +142,7 @@ def spread_rows(X, point, n_rows):
     network = point.network
     F = to_numpy(features(X, point.network, point.root))
     v = variances(F, network)
-    residual = np.array(v.ntk if network.tangent else v.nngp)
+    residual = np.array(v.kernel(network.tangent))
     floor = JITTER * max(float(np.mean(residual)), np.finfo(float).tiny)
     factor, index = np.empty((n_rows, len(F))), []
     for j in range(n_rows):
@@ -194,7 +194,7 @@ class Basis:
         F = features(X, network, self.point.root)
         v = variances(F, network)
         cross = cross_matrices(F, self.F, network)[int(network.tangent)]
-        prior = v.ntk if network.tangent else v.nngp
+        prior = v.kernel(network.tangent)
         return solve_triangular(self.factor, cross.T), prior
 
 
@@ -486,14 +486,14 @@ class InducingClasses:
     basis : Basis
     statistics : Statistics
     projected : array (m, n), A of the judged rows
-    own : array (n,), their prior variances
+    prior : array (n,), their prior variances
     """
 
     judged: InducingData
     basis: Basis
     statistics: Statistics
     projected: object
-    own: object
+    prior: object
 
     @classmethod
     def of(cls, data, point):
@@ -505,10 +505,6 @@ class InducingClasses:
     def point(self):
         """Kernel and noise."""
         return self.basis.point
-
-    def prior(self):
-        """Prior variances of the rows left out."""
-        return self.own
 
     def leave_one_out(self, noise):
         """Mean (n, C) and variance (n,) of f at each judged row given all others.
@@ -525,7 +521,7 @@ class InducingClasses:
         leverage = spread / self.judged.noise(noise)
         rest = xp.maximum(1 - leverage, 0 * leverage + LEAST_REST)[:, None]
         mean = (fitted - leverage[:, None] * self.judged.Y) / rest
-        return mean, self.own - xp.sum(A * A, axis=0) + spread / rest[:, 0]
+        return mean, self.prior - xp.sum(A * A, axis=0) + spread / rest[:, 0]
 
     def posterior(self, noise):
         """Posterior of f given all rows."""

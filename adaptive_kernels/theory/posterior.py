@@ -55,7 +55,7 @@ class Posterior:
         F = self.features(X)
         cross = self.cross(F)
         xp, v = namespace(F), variances(F, self.network)
-        prior = v.ntk if self.network.tangent else v.nngp
+        prior = v.kernel(self.network.tangent)
         return cross @ self.dual, xp.maximum(
             self._spread(cross, prior), 0 * prior[:, None]
         )
