@@ -22,6 +22,7 @@ from ._array import (
     to_device,
     to_numpy,
 )
+from ._frame import Frame
 from ._inducing import AllRows, inducing_data, is_sparse, streams
 from ._model import (
     KernelModel,
@@ -29,18 +30,17 @@ from ._model import (
     unchanged_on_failure,
     validate_training,
 )
-from ._tuning import random_starts
+from ._starts import random_starts
 from .kernels import NNGP
 from .kernels._base import VARIANCES, WideKernel
-from .kernels._recursion import apply_root, slices_of
-from .theory.ascent import NOISE_BOUNDS, Search, mean_square
+from .kernels._recursion import apply_root, centered, slices_of
+from .theory.ascent import NOISE_BOUNDS, Search
 from .theory.inducing import InducingPosterior
 from .theory.posterior import GaussianPosterior
 from .theory.variational import (
     Data,
     Hyperparameters,
     RegularizedEvidence,
-    combine_roots,
 )
 
 PREDICTED_ROWS = 8192
@@ -90,15 +90,18 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         return self._fit_from(X, y, sample_weight)
 
     def _fit_from(self, X, y, sample_weight, **start):
-        """Fit, optionally from a given start: see `_fit`."""
+        """Fit, optionally from given starts: see `_fit`."""
         with unchanged_on_failure(self):
-            check_device(self.device)
-            self._check_inducing()
-            X, y, weights = validate_training(self, X, y, sample_weight)
-            given, mean, scale = self._rows(X, y, weights)
+            given, mean, scale = self._prepare(X, y, sample_weight)
             with small_problem_threads(given.X.shape[0]):
                 self._fit(given, mean, scale, **start)
         return self
+
+    def _prepare(self, X, y, sample_weight):
+        """Data of checked rows, targets normalised, with their mean and scale."""
+        check_device(self.device)
+        self._check_inducing()
+        return self._rows(*validate_training(self, X, y, sample_weight))
 
     def _check_inducing(self):
         """Raise ValueError where `n_inducing` does not go with other parameters."""
@@ -142,29 +145,31 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         return NNGP("erf") if self.kernel is None else self.kernel
 
     def _problem(self, given):
-        """Data in the kernel's metric, and the evidence search over it."""
-        kernel, X = self._kernel(), given.X
-        root = kernel.metric_root(X.shape[1])
-        data = replace(given, X=apply_root(X, root))
-        names = [h.name for h in kernel.hyperparameters if not h.fixed]
-        if self.optimizer and kernel.depth > 1 and "weight_variance" in names:
-            # Deeper layers share the weight variance, which cannot take X's unit too.
-            scale = np.full(X.shape[1], mean_square(data) ** -0.5)
-            root = combine_roots(root, scale)
-            data = replace(data, X=scale[0] * data.X)
-        # Zero noise has no logarithm to climb from.
-        alpha = self.alpha or (NOISE_BOUNDS[0] if self.optimizer else 0.0)
-        template = Hyperparameters(kernel.network(), float(alpha))
+        """Data in the frame of the search, the frame, and the evidence search."""
+        kernel, d = self._kernel(), given.X.shape[1]
         limits = {k: getattr(self, k) for k in ("max_iter", "tol") if hasattr(self, k)}
         if self.optimizer is None:
-            return data, root, Search(template, {}, **limits)
+            frame = Frame(kernel.network().origin, kernel.metric_root(d))
+            template = frame.enter(Hyperparameters(kernel.network(), float(self.alpha)))
+            data = replace(given, X=frame.rows(given.X))
+            return data, frame, Search(template, {}, **limits)
+        frame = Frame.of(kernel, given)
+        data = frame.rounded(given)
+        # Zero noise has no logarithm to climb from.
+        alpha = float(self.alpha or NOISE_BOUNDS[0])
+        template = frame.enter(Hyperparameters(kernel.network(), alpha))
         bounds = {h.name: h.bounds[0] for h in kernel.hyperparameters if not h.fixed}
         search = Search(template, {**bounds, "alpha": NOISE_BOUNDS}, **limits)
-        starts = () if self.kernel is None else (template,)
+        starts = (template,) if self._gives_start() else ()
         if self.n_restarts_optimizer:
             rng = check_random_state(self.random_state)
             starts += tuple(random_starts(data, search, self.n_restarts_optimizer, rng))
-        return data, root, replace(search, starts=starts)
+        return data, frame, replace(search, starts=starts)
+
+    def _gives_start(self):
+        """Whether the kernel has variances of its own to start from."""
+        kernel, plain = self._kernel(), type(self._kernel())()
+        return any(getattr(kernel, name) != getattr(plain, name) for name in VARIANCES)
 
     def _store(self, given, mean, scale, posterior, evidence, solution):
         network, point = posterior.network, posterior.point
@@ -175,6 +180,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
                 **kernel.get_params(),
                 **{name: getattr(network, name) for name in VARIANCES},
                 "metric": metric,
+                "origin": network.origin,
             }
         )
         self.alpha_ = point.alpha
@@ -332,8 +338,10 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             return self._posterior.evidence(data, point)
         if type(self._posterior) is not GaussianPosterior:
             raise ValueError("eval_gradient needs approximation='gaussian'.")
-        data = replace(data, X=apply_root(data.X, point.root))
-        point = replace(point, root=None)
+        origin = point.network.origin
+        data = replace(data, X=apply_root(centered(data.X, origin), point.root))
+        network = replace(point.network, origin=None)
+        point = replace(point, network=network, root=None)
         free = [h.name for h in kernel.hyperparameters if not h.fixed]
         problem = RegularizedEvidence(
             data, point, width=inf, covariance_type=None, free=free

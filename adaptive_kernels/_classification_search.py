@@ -14,7 +14,7 @@ from ._array import as_float64, asarray_like, to_numpy
 from ._classification import AdaptiveKernelClassifier, calibrated
 from ._inducing import AllRows
 from ._labels import LEAST_ROWS, codes_of, signed_columns, stratified_rows
-from ._race import Race
+from ._race import Fold, Race
 from ._search import AdaptiveKernelRegressorCV
 from ._stacking import SLACK, average
 from .kernels import NNGP
@@ -258,6 +258,7 @@ class ClassSearch(AdaptiveKernelRegressorCV):
     def _search(self, data, folds, kernels):
         types = list(self.covariance_types)
         templates = self._templates(kernels, types)
+        folds = [Fold(train, train, test) for train, test in folds]
         race = Race(
             templates, data, folds, self.scoring, self.n_jobs, class_log_density
         )
@@ -283,6 +284,7 @@ class ClassSearch(AdaptiveKernelRegressorCV):
         chosen, self.weights_, place = self._choose(race, kernels, spare=SLACK)
         race.data = self.rows.X, self.rows.Y, self.rows.weights
         self.fitted, self.place_of_best = race.refit(chosen), place
+        race.warn_if_missed(self.fitted[place])
 
 
 def _ranking(race):

@@ -2,8 +2,8 @@
 
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from math import inf, isinf, log
+from dataclasses import dataclass, field, replace
+from math import inf, log
 from time import perf_counter
 
 import numpy as np
@@ -16,17 +16,20 @@ from sklearn.utils.parallel import Parallel, delayed
 from ._array import threads_for_workers, to_numpy
 from ._inducing import Sent
 from ._stacking import Mixture, sparse_mixture
-from ._tuning import random_rows
+from ._starts import FIRST_RELEVANT, RELEVANCE_ROWS
+from ._tuning import FOUND, WidthPath, random_rows, warn_if_missed
 from .metrics._predictions import log_densities
 
 # Rows that a fold learns from at most: a metric is a small statistic of the data.
 LEARN_ROWS = 400
 # Rows that a fold is judged on at most.
 JUDGE_ROWS = 1000
-# Rows that tell which of few starting points to climb from.
-START_ROWS = 300
 # Iterations on all rows that follow, from what the best fold has learned.
 REFINE_ITER = 10
+# Rows that finalists learn from on one fold, where a fold has left out twice as many.
+MANY_ROWS = 2000
+# Share of what adaptation gains on the best fold that it gains on all that found it.
+MISSED = 0.5
 
 
 @dataclass
@@ -34,39 +37,33 @@ class Path:
     """Fits of one (kernel, covariance type) on one fold.
 
     scores : dict, (width, scaling) -> (score, fit time, score time)
-    points : dict, finite width -> Solution of the climb there
     densities : dict, (width, scaling) -> log densities of the test rows, for the score
         that is their mean
+    widths : WidthPath, the solutions
     """
 
     scores: dict = field(default_factory=dict)
-    points: dict = field(default_factory=dict)
     densities: dict = field(default_factory=dict)
+    widths: WidthPath | None = None
 
 
-def _extend_path(estimator, train, test, judge, candidates, path, only):
-    """Fit and score more (width, scaling) pairs, each from its nearest neighbour."""
-    path = Path(dict(path.scores), dict(path.points), dict(path.densities))
+def _extend_path(estimator, rows, looked, test, judge, candidates, path, **start):
+    """Fit and score more (width, scaling) pairs."""
     missing = [c for c in candidates if c not in path.scores]
-    for width in _nearest_first({w for w, _ in missing}, path.points):
-        start = _nearest(width, path.points)
-        model = None
-        for scaling in sorted(s for w, s in missing if w == width):
-            began = perf_counter()
-            with _quietly():
-                if model is None:
-                    model = clone(estimator).set_params(width=width, scaling=scaling)
-                    model._fit_from(*train, start=start, only=only)
-                else:
-                    model = model._at_scaling(scaling)
-            fitted = perf_counter()
-            score, densities = _score(*judge, model, *test)
-            times = fitted - began, perf_counter() - fitted
-            path.scores[width, scaling] = (score, *times)
-            path.densities[width, scaling] = densities
-        start = model._tuned
-        if not isinf(width):
-            path.points[width] = start
+    if not missing:
+        return path
+    began = perf_counter()
+    with _quietly():
+        models, widths = estimator._fit_path(
+            rows, looked, missing, path.widths, **start
+        )
+    time = (perf_counter() - began) / len(missing)
+    path = Path(dict(path.scores), dict(path.densities), widths)
+    for candidate, model in models.items():
+        began = perf_counter()
+        score, densities = _score(*judge, model, *test)
+        path.scores[candidate] = score, time, perf_counter() - began
+        path.densities[candidate] = densities
     return path
 
 
@@ -76,27 +73,6 @@ def _quietly():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
-
-
-def _nearest(width, points):
-    if not points:
-        return None
-    if isinf(width):
-        return points[max(points)]
-    return points[min(points, key=lambda known: abs(log(known / width)))]
-
-
-def _nearest_first(widths, points):
-    """Order of a path that always moves to the width next to one already solved."""
-    rest, done = set(widths), set(points)
-    while rest:
-        if done:
-            width = min(rest, key=lambda w: min(abs(log(w / k)) for k in done))
-        else:
-            width = max(rest - {inf}, default=inf)
-        rest.remove(width)
-        done |= {width} - {inf}
-        yield width
 
 
 def _score(scorer, density, model, X, y, sample_weight):
@@ -115,15 +91,24 @@ def gaussian_log_density(model, X, y):
     return log_densities(to_numpy(y), mean, std)
 
 
-def _refit(estimator, data, width, scalings, start):
+def _judge(estimator, rows, width, scalings, starts, judge, test):
+    """Score, densities and solution at each scaling, learned from many rows."""
+    model = clone(estimator).set_params(width=width, scaling=scalings[0])
+    with _quietly():
+        model._fit_from(*rows, starts=starts)
+        models = [model, *(model._at_scaling(scaling) for scaling in scalings[1:])]
+    return [(*_score(*judge, m, *test), m._tuned) for m in models]
+
+
+def _refit(estimator, data, width, scalings, starts):
     """Models of one width, on all rows: one fit, and its copies at other scalings."""
     sent, *rest = data
     data = sent.rows(), *rest
     model = clone(estimator).set_params(width=width, scaling=scalings[0])
-    if start is not None and data[0].shape[0] > LEARN_ROWS:
+    if starts and data[0].shape[0] > LEARN_ROWS:
         model.set_params(max_iter=min(model.max_iter, REFINE_ITER))
     with _quietly():
-        model._fit_from(*data, start=start)
+        model._fit_from(*data, starts=starts)
         model.set_params(max_iter=estimator.max_iter)
         return [model, *(model._at_scaling(scaling) for scaling in scalings[1:])]
 
@@ -136,7 +121,26 @@ def thinned(folds):
         kept = rng.permutation(len(rows))[:size]
         return rows if len(rows) <= size else rows[np.sort(kept)]
 
-    return [(some(train, LEARN_ROWS), some(test, JUDGE_ROWS)) for train, test in folds]
+    return [
+        Fold(
+            some(train, LEARN_ROWS), some(train, RELEVANCE_ROWS), some(test, JUDGE_ROWS)
+        )
+        for train, test in folds
+    ]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Places of a fold's rows: to learn from, to see relevance in, to be judged on."""
+
+    rows: np.ndarray
+    looked: np.ndarray
+    test: np.ndarray
+
+    @property
+    def many(self):
+        """Rows to learn from where more can be seen in more of them."""
+        return self.looked[random_rows(len(self.looked), MANY_ROWS)]
 
 
 class Race:
@@ -144,7 +148,7 @@ class Race:
 
     templates : dict, pair -> AdaptiveKernelRegressor to clone
     data : X, y, sample weights or None
-    folds : list of (train, test)
+    folds : list of Fold
     scorer : callable, or None for the predictive log density
     density : callable, log densities (n,) of a fitted model, X and y
     """
@@ -154,50 +158,82 @@ class Race:
     ):
         self.templates, self.data, self.folds = templates, data, folds
         self.scorer, self.density, self.n_jobs = scorer, density, n_jobs
-        self.paths, self.starts = {}, {}
+        self.paths, self.starts, self.again = {}, {}, {}
 
     def run(self, pairs, candidates):
         """Extend the paths of the pairs to the (width, scaling) candidates.
 
-        A new path starts from the points of the same kernel's path on the same fold,
-        or else from the starting point that wins on (a subsample of) all rows.
+        A new path starts from that of another covariance type of the same kernel on the
+        same fold, or else from the kind of start that wins on a sample of all rows.
         """
         for pair in pairs:
-            if pair in self.paths:
-                continue
-            kin = next((p for p in self.paths if p[0] == pair[0]), None)
-            if kin is None:
+            if pair not in self.paths:
                 self.paths[pair] = [Path() for _ in self.folds]
-                self.starts[pair] = self._winning_start(pair, candidates)
-            else:
-                self.paths[pair] = [
-                    Path(points=dict(p.points)) for p in self.paths[kin]
-                ]
+                if not self._folds_found(self._kin(pair)):
+                    self.starts[pair] = self._start_path(pair)
         jobs = [(pair, i) for pair in pairs for i in range(len(self.folds))]
-        results = self._each(
-            delayed(_extend_path)(
-                self.templates[pair],
-                *(self._rows(rows) for rows in self.folds[i]),
-                (self.scorer, self.density),
-                candidates,
-                self.paths[pair][i],
-                self.starts.get(pair),
-            )
-            for pair, i in jobs
-        )
+        self._extend(jobs, candidates)
+        self._extend(self._missed(jobs), candidates, again=True)
+
+    def _kin(self, pair):
+        """The first pair of the same kernel, if that is another one."""
+        first = next(p for p in self.paths if p[0] == pair[0])
+        return None if first == pair else first
+
+    def _extend(self, jobs, candidates, again=False):
+        results = self._each(self._task(*job, candidates, again) for job in jobs)
         for (pair, i), path in zip(jobs, results, strict=True):
-            self.paths[pair][i] = path
+            if not again or path.widths.gain() > self.paths[pair][i].widths.gain():
+                self.paths[pair][i] = path
+
+    def _task(self, pair, i, candidates, again):
+        """What extends a path on a fold, with the rows that it needs and no others."""
+        fold = self.folds[i]
+        start = {"family": None} if again else self._start(pair, i)
+        seen = start["family"] is None or start["family"] >= FIRST_RELEVANT
+        return delayed(_extend_path)(
+            self.templates[pair],
+            self._rows(fold.rows),
+            self._rows(fold.looked) if seen else None,
+            self._rows(fold.test),
+            (self.scorer, self.density),
+            candidates,
+            Path() if again else self.paths[pair][i],
+            **start,
+        )
+
+    def _folds_found(self, pair):
+        """Whether the paths of a pair have found something to adapt to, all of them."""
+        return pair is not None and all(p.widths.found() for p in self.paths[pair])
+
+    def _start(self, pair, i):
+        """How the path of a pair on a fold starts."""
+        kin = self._kin(pair)
+        if kin is None:
+            return {"family": self.starts[pair].family}
+        kin = self.paths[kin][i].widths
+        family = 0 if kin.found() else self.starts[pair].family
+        return {"kin": kin, "family": family}
+
+    def _missed(self, jobs):
+        """Paths that have found much less than others of the same pair."""
+        return [
+            (pair, i)
+            for pair, i in jobs
+            if self.paths[pair][i].widths.points
+            and self.paths[pair][i].widths.gain()
+            < MISSED * max(path.widths.gain() for path in self.paths[pair]) - FOUND
+        ]
 
     def _each(self, tasks):
         with threads_for_workers(self.n_jobs):
             return Parallel(n_jobs=self.n_jobs)(tasks)
 
-    def _winning_start(self, pair, candidates):
-        """Index of the best starting point: a choice of one among few, not a fit."""
-        width = max((w for w, _ in candidates if not isinf(w)), default=inf)
-        n = self.data[0].shape[0]
-        model = clone(self.templates[pair]).set_params(width=width)
-        return model._winning_start(*self._rows(random_rows(n, START_ROWS)))
+    def _start_path(self, pair):
+        """The path of all rows (a sample of them), explored."""
+        rows = self._rows(random_rows(self.data[0].shape[0], RELEVANCE_ROWS))
+        kin = self.starts.get(self._kin(pair))
+        return self.templates[pair]._start_path(rows, kin and kin.isotropic)
 
     def _rows(self, rows):
         """Some rows of X, y and the weights: all that a task is sent."""
@@ -247,38 +283,96 @@ class Race:
 
         As in the mean score every fold counts the same.
         """
-        if self.scorer is not None:
-            return Mixture(np.array([best]), np.ones(1), np.nan)
-        densities = [
-            np.concatenate([path.densities[candidate] for path in self.paths[pair]])
-            for pair, candidate in keys
-        ]
-        return sparse_mixture(np.stack(densities, axis=1), best, self._counts(), spare)
+        densities = None
+        if self.scorer is None:
+            densities = [
+                np.concatenate([path.densities[candidate] for path in self.paths[pair]])
+                for pair, candidate in keys
+            ]
+        return self._mixed(densities, best, self.folds, spare)
 
-    def _counts(self):
+    def _mixed(self, densities, best, folds, spare=None):
+        if densities is None:
+            return Mixture(np.array([best]), np.ones(1), np.nan)
+        table = np.stack(densities, axis=1)
+        return sparse_mixture(table, best, self._counts(folds), spare)
+
+    def mixture_again(self, keys, mixture, best):
+        """The mixture and the best candidate where finalists learn from more rows."""
+        chosen = self.finalists(keys, [*mixture.indices.tolist(), best])
+        scores, densities = self.judge_again([keys[i] for i in chosen])
+        best = int(np.argmax(np.where(np.isnan(scores), -inf, scores)))
+        densities = None if self.scorer is not None else densities
+        mixture = self._mixed(densities, best, self.folds[:1])
+        return replace(mixture, indices=np.array(chosen)[mixture.indices]), chosen[best]
+
+    def is_thinned(self):
+        """Whether folds have learned from much fewer rows than they have."""
+        return len(self.folds[0].many) >= 3 * LEARN_ROWS
+
+    def finalists(self, keys, indices):
+        """Candidates to be judged again: those given, and one that adapts freely.
+
+        What a metric can learn may show in more rows only.
+        """
+
+        def distance(i):
+            pair, (width, _) = keys[i]
+            return abs(log(width)) if self._kin(pair) is None else inf
+
+        return list(dict.fromkeys([*indices, min(range(len(keys)), key=distance)]))
+
+    def judge_again(self, keys):
+        """Scores and densities of candidates that learn from more rows of one fold."""
+        fold = self.folds[0]
+        data, groups = self._rows(fold.many), self._groups(keys)
+        judged = self._each(
+            delayed(_judge)(
+                self.templates[pair],
+                data,
+                width,
+                scalings,
+                self._solutions(pair, width),
+                (self.scorer, self.density),
+                self._rows(fold.test),
+            )
+            for (pair, width), scalings in groups.items()
+        )
+        found = {
+            (pair, (width, scaling)): entry
+            for ((pair, width), scalings), entries in zip(
+                groups.items(), judged, strict=True
+            )
+            for scaling, entry in zip(scalings, entries, strict=True)
+        }
+        for (pair, (width, _)), (_, _, solution) in found.items():
+            self.again[pair, width] = solution
+        scores, densities, _ = zip(*(found[key] for key in keys), strict=True)
+        return np.array(scores), densities
+
+    def _counts(self, folds=None):
         """Weights of the test rows, fold after fold, scaled to equal sums."""
         X, _, weights = self.data
+        folds = self.folds if folds is None else folds
         weights = np.ones(X.shape[0]) if weights is None else weights
-        counts = [to_numpy(_safe_indexing(weights, test)) for _, test in self.folds]
+        counts = [to_numpy(_safe_indexing(weights, fold.test)) for fold in folds]
         mean = sum(np.sum(c) for c in counts) / len(counts)
         return np.concatenate([c * (mean / np.sum(c)) for c in counts])
 
     def refit(self, keys):
-        """The candidates fitted to all rows, each from its best fold's point.
+        """The candidates fitted to all rows, each from the best of several solutions.
 
-        Those of one width share a fit.
+        These are the folds' and a fresh one. Those of one width share a fit.
         """
         X, y, weights = self.data
-        data, groups = (Sent(X), y, weights), {}
-        for pair, (width, scaling) in keys:
-            groups.setdefault((pair, width), []).append(scaling)
+        data, groups = (Sent(X), y, weights), self._groups(keys)
         results = self._each(
             delayed(_refit)(
                 self.templates[pair],
                 data,
                 width,
                 scalings,
-                _nearest(width, self._best_path(pair, width, scalings).points),
+                self._solutions(pair, width),
             )
             for (pair, width), scalings in groups.items()
         )
@@ -289,8 +383,29 @@ class Race:
         }
         return [models[key] for key in keys]
 
-    def _best_path(self, pair, width, scalings):
-        def score(path):
-            return max(path.scores[width, scaling][0] for scaling in scalings)
+    @staticmethod
+    def _groups(keys):
+        """Scalings of each pair and width: these share a fit."""
+        groups = {}
+        for pair, (width, scaling) in keys:
+            groups.setdefault((pair, width), []).append(scaling)
+        return groups
 
-        return max(self.paths[pair], key=score)
+    def warn_if_missed(self, model):
+        """Warn where a fitted model explains much less than a forest."""
+        explained = max((path.explained for path in self.starts.values()), default=0.0)
+        warn_if_missed(model._noise_share, explained)
+
+    def _solutions(self, pair, width):
+        """Solutions to start from: each fold's, and one explored on all rows."""
+        if (pair, width) in self.again:
+            return [self.again[pair, width]]
+        paths = [path.widths for path in self.paths[pair]]
+        whole = self.starts.get(pair)
+        if width not in paths[0].points:
+            paths = [*paths, *([] if whole is None else [whole])]
+            return [path.isotropic for path in paths]
+        found = [path.points[width] for path in paths]
+        if whole is not None and whole.free is not None:
+            found.append(whole.free)
+        return found

@@ -5,24 +5,34 @@ from math import inf, isinf
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._array import asarray_like, namespace, small_problem_threads, to_numpy
 from ._base import WideNetworkRegressor
+from ._starts import FIRST_RELEVANT, RELEVANCE_ROWS, Relevance, relevance
 from ._tuning import (
+    WidthPath,
+    best_solution,
+    extend_path,
     go_on,
+    noise_share,
+    start_path,
+    subsample,
     tune_covariance,
     tune_isotropic,
+    warn_if_missed,
     warn_unless_converged,
-    winning_start,
 )
-from .kernels._recursion import apply_root
+from .kernels._recursion import centered
 from .theory.adaptation import adapt
 from .theory.approximations import APPROXIMATIONS, GAUSSIAN, check_theory, solve_theory
 from .theory.ascent import Search
-from .theory.variational import Data, combine_roots
+from .theory.variational import combine_roots
+
+# Share of noise from which a fit is compared with a forest.
+MUCH_NOISE = 0.3
 
 
 class NNGPRegressor(WideNetworkRegressor):
@@ -124,10 +134,11 @@ class NNGPRegressor(WideNetworkRegressor):
         self.random_state = random_state
 
     def _fit(self, given, mean, scale):
-        data, root, search = self._problem(given)
+        data, frame, search = self._problem(given)
         solution = tune_isotropic(data, search)
         warn_unless_converged(solution, search)
-        point = replace(solution.point, root=root)
+        look_for_structure(noise_share(solution, data), data, search)
+        point = replace(frame.leave(solution.point), root=frame.root)
         posterior, evidence = solve_theory("gaussian", given, point, inf)
         self._store(given, mean, scale, posterior, evidence, solution)
 
@@ -309,40 +320,114 @@ random_state :
                 "once: set n_inducing=None, or approximation='gaussian'."
             )
 
-    def _fit(self, given, mean, scale, start=None, only=None):
-        """Fit; `start` is a `Solution` to climb from, `only` the index of a start."""
+    def _fit(self, given, mean, scale, starts=()):
+        """Fit; `starts` are Solutions for other rows, to go on from the best of."""
         check_theory(self.approximation, self._kernel().network(), given.Y.shape[1])
-        data, self._root, search = self._problem(given)
-        self._tuned = self._tune(data, search, start, only)
+        data, self._frame, search = self._problem(given)
+        self._tuned, explained = self._tune(data, search, starts)
         warn_unless_converged(self._tuned, search)
+        self._noise_share = noise_share(self._tuned, data)
+        if not starts:
+            look_for_structure(self._noise_share, data, search, explained)
         self._solve(given, mean, scale)
 
-    def _tune(self, data, search, start, only):
-        """Variances, noise and, for a Gaussian covariance, Sigma at scaling 1."""
+    def _tune(self, data, search, starts):
+        """Variances, noise and, for a Gaussian covariance, Sigma at scaling 1.
+
+        And what a forest explains, where one was grown.
+        """
         kind = self._kind(search)
-        if start is not None:
-            return go_on(data, search, start, **kind)
+        if starts:
+            best = best_solution(data, starts, kind["width"])
+            return go_on(data, search, best, **kind), None
         if kind["covariance_type"] is None:
-            return tune_isotropic(data, search)
-        return tune_covariance(data, search, only=only, **kind)
+            return tune_isotropic(data, search), None
+        relevant = relevance(subsample(data, RELEVANCE_ROWS))
+        return tune_covariance(data, search, relevant, **kind), relevant.explained
+
+    def _start_path(self, rows, isotropic=None):
+        """A path of widths for rows (X, y, weights), explored but without points."""
+        model = clone(self)
+        given, _, _ = model._prepare(*rows)
+        data, _, search = model._problem(given)
+        with small_problem_threads(given.X.shape[0]):
+            return model._explored(data, search, lambda: data, isotropic=isotropic)
+
+    def _explored(self, data, search, looked, **known):
+        """What a path of widths starts from; see `start_path` for what may be known.
+
+        looked : callable, gives data to see relevance in
+        """
+        if not self._adapts(search):
+            isotropic = tune_isotropic(subsample(data), search)
+            return WidthPath(isotropic, data.observations())
+        family, relevant = known.get("family"), Relevance()
+        if family is None or family >= FIRST_RELEVANT:
+            relevant = relevance(subsample(looked(), RELEVANCE_ROWS))
+        return start_path(data, search, relevant, self.covariance_type, **known)
+
+    def _fit_path(self, rows, looked, candidates, path=None, *, family=None, kin=None):
+        """Fitted copies at (width, scaling) candidates, along one path of widths.
+
+        rows, looked : X, y, weights, to learn from and to see relevance in; the second
+            may be None where the family of starts needs none
+        path : WidthPath to extend, or None to start one; see `start_path` for `family`
+        kin : WidthPath of another covariance type for the same rows, or None. Its
+            points are what this type starts from, unless a family is given.
+
+        Returns
+        -------
+        models : dict, candidate -> AdaptiveKernelRegressor
+        path : WidthPath
+        """
+        base = clone(self)
+        given, mean, scale = base._prepare(*rows)
+        check_theory(self.approximation, self._kernel().network(), given.Y.shape[1])
+        data, base._frame, search = base._problem(given)
+        with small_problem_threads(given.X.shape[0]):
+            known = None
+            if path is None and kin is not None and not family:
+                path, known = WidthPath(kin.isotropic, kin.observations), kin.points
+            elif path is None:
+                isotropic = None if kin is None else kin.isotropic
+                path = base._explored(
+                    data,
+                    search,
+                    lambda: base._frame.rounded(clone(self)._prepare(*looked)[0]),
+                    family=family,
+                    isotropic=isotropic,
+                )
+            if self._adapts(search):
+                widths = [width for width, _ in candidates]
+                extend_path(
+                    data, search, path, widths, self.covariance_type, known=known
+                )
+            models, last = {}, None
+            for width, scaling in sorted(candidates):
+                if last is not None and last.width == width:
+                    last = last._at_scaling(scaling)
+                else:
+                    base._tuned = path.points.get(width, path.isotropic)
+                    last = base._solved(width, scaling, given, mean, scale)
+                models[width, scaling] = last
+        return models, path
+
+    def _solved(self, width, scaling, given, mean, scale):
+        """A copy at a width and scaling for which everything has been tuned."""
+        model = object.__new__(type(self))
+        vars(model).update(vars(self), width=width, scaling=scaling)
+        model._solve(given, mean, scale)
+        return model
+
+    def _adapts(self, search):
+        """Whether a covariance is tuned: not if it is only solved for at a scaling."""
+        return self._is_gaussian() and bool(search.bounds)
 
     def _kind(self, search):
         """Width and covariance type of what is tuned at scaling 1."""
-        # With nothing to tune, the covariance is solved for at the given scaling only.
-        if not self._is_gaussian() or isinf(self.width) or not search.bounds:
+        if isinf(self.width) or not self._adapts(search):
             return {"width": inf, "covariance_type": None}
         return {"width": float(self.width), "covariance_type": self.covariance_type}
-
-    def _winning_start(self, X, y, sample_weight):
-        """Index of the start that explores best on these rows, or None without one."""
-        X, Y, weights, _ = self._validate(X, y, sample_weight)
-        mean, scale = self._normalize(Y, weights)
-        data, _, search = self._problem(Data(X, (Y - mean) / scale, weights))
-        kind = self._kind(search)
-        if kind["covariance_type"] is None:
-            return None
-        with small_problem_threads(X.shape[0]):
-            return winning_start(data, search, **kind)
 
     def _at_scaling(self, scaling):
         """A copy of this fitted model at another scaling: tuned once, solved again."""
@@ -383,7 +468,7 @@ random_state :
         `neighbour` is the posterior at another scaling.
         """
         solution = self._adapted(given, self._scaled(self._tuned), neighbour)
-        root = combine_roots(self._root, solution.point.root)
+        root = combine_roots(self._frame.root, solution.point.root)
         point = replace(solution.point, root=root)
         posterior, evidence = solve_theory(
             self.approximation, given, point, float(self.width), neighbour
@@ -393,7 +478,7 @@ random_state :
 
     def _scaled(self, solution):
         """The tuned point with weight variance, and noise if asked, divided."""
-        point = solution.point
+        point = self._frame.leave(solution.point)
         weight = point.network.weight_variance / self.scaling
         network = replace(point.network, weight_variance=weight)
         alpha = point.alpha / self.scaling if self.scale_noise else point.alpha
@@ -406,8 +491,10 @@ random_state :
         tree = self.approximation == "gaussian_tree"
         if self.scaling == 1 and self.optimizer is not None and not tree:
             return solution
-        data = replace(given, X=apply_root(given.X, self._root))
-        search = Search(replace(solution.point, root=None), {}, self.max_iter, self.tol)
+        data = replace(given, X=self._frame.rows(given.X))
+        network = replace(solution.point.network, origin=None)
+        template = replace(solution.point, network=network, root=None)
+        search = Search(template, {}, self.max_iter, self.tol)
         starts = [solution.point.root]
         if neighbour is not None:
             starts.append(self._solution.point.root)
@@ -420,7 +507,8 @@ random_state :
             tree=tree,
         )
         warn_unless_converged(again, search)
-        return replace(again, n_iter=again.n_iter + solution.n_iter)
+        point = replace(solution.point, root=again.point.root)
+        return replace(again, point=point, n_iter=again.n_iter + solution.n_iter)
 
     def _describe(self, solution):
         self._solution = solution
@@ -464,7 +552,9 @@ random_state :
         return self.kernel_.weight_variance / d * to_numpy(metric)
 
     def transform(self, X):
-        """Map inputs into the learned metric, where x' Sigma z is an inner product.
+        """Map inputs, counted from their mean, into the learned metric.
+
+        There x' Sigma z is an inner product.
 
         Parameters
         ----------
@@ -478,6 +568,7 @@ random_state :
         """
         check_is_fitted(self)
         X, host = self._validate_rows(X, "transform")
+        X = centered(X, self._posterior.network.origin)
         covariance = to_numpy(self.weight_covariance_)
         if covariance.ndim == 1:
             mapped = X * asarray_like(np.sqrt(covariance), X)
@@ -488,6 +579,19 @@ random_state :
     @property
     def _n_features_out(self):
         return self.n_features_in_
+
+
+def look_for_structure(share, data, search, explained=None):
+    """Warn if a fit has taken for noise what a forest sees.
+
+    share : float, of the variance that was taken for noise
+    explained : float, as in `Relevance`; None grows a forest if the fit explains little
+    """
+    if not search.bounds or share < MUCH_NOISE:
+        return
+    if explained is None:
+        explained = relevance(subsample(data, RELEVANCE_ROWS)).explained
+    warn_if_missed(share, explained)
 
 
 def _principal_root(covariance):

@@ -269,7 +269,8 @@ normalize_y, tol, device, random_state :
             # Infinite width does not adapt, so that the first type stands for all.
             widths = [w for w in self.widths if kind == types[0] or not isinf(w)]
             candidates = [(w, s) for w in widths for s in self.scalings]
-            race.run([(k, kind) for k in range(len(kernels))], candidates)
+            if candidates:
+                race.run([(k, kind) for k in range(len(kernels))], candidates)
         self.n_splits_ = len(folds)
         self._conclude(race, kernels)
 
@@ -292,15 +293,18 @@ normalize_y, tol, device, random_state :
         fitted = race.refit(chosen)
         self.members_ = fitted[: len(self.weights_)]
         self.best_estimator_ = fitted[place]
+        race.warn_if_missed(self.best_estimator_)
 
     def _choose(self, race, kernels, spare=None):
         """Keys of the members and the best candidate, weights, place of the best."""
         keys, results = race.results(kernels)
         best = int(np.argmin(results["rank_test_score"]))
+        mixture = race.mixture(keys, best, spare)
+        if spare is None and race.is_thinned():
+            mixture, best = race.mixture_again(keys, mixture, best)
         self.cv_results_, self.best_index_ = results, best
         self.best_score_ = float(results["mean_test_score"][best])
         self.best_params_ = results["params"][best]
-        mixture = race.mixture(keys, best, spare)
         chosen = list(dict.fromkeys([*mixture.indices.tolist(), best]))
         return [keys[i] for i in chosen], mixture.weights.tolist(), chosen.index(best)
 

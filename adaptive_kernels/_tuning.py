@@ -1,97 +1,296 @@
-"""Maximise the evidence: starting points, subsample, polish at full size.
+"""Maximise the evidence: explore starting points, follow paths of widths, polish.
 
-A climb from the best isotropic kernel alone may stay in a region where everything is
-noise, so several deterministic points are explored and the best is followed. Beyond
-`SUBSAMPLE` rows the exploration sees a fixed random subsample; larger ones follow, and
-only the last climb sees all rows.
+A start shows best at a small width, where adaptation costs next to nothing: there
+several deterministic starts are explored, and the best is followed to larger widths. A
+network of infinite width does not adapt, and what is found from there is kept where it
+is better. Beyond `SUBSAMPLE` rows all this sees a fixed random subsample; larger ones
+follow, and only the last run of the optimizer sees all rows.
 """
 
 import warnings
-from dataclasses import replace
-from functools import partial
-from math import inf
+from dataclasses import dataclass, field, replace
+from math import inf, isfinite, isinf, log
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ._array import index_like
-from .kernels._recursion import features, variances
-from .theory.ascent import climb, mean_over_rows, mean_square, target_variance
-from .theory.variational import Hyperparameters
+from ._array import LinAlgError, index_like
+from ._starts import SMALL_NOISE, natural_start, natural_starts
+from .theory.ascent import Solution, climb, target_variance
+from .theory.inducing import InducingData, held_out_density
+from .theory.variational import regularized_evidence
 
 SUBSAMPLE = 400
 GROWTH = 3
 EXPLORE = 20
+FINALISTS = 2
 # Evidence per observation by which a later start must win.
 CLOSE = 0.01
-START_NOISES = (0.05, 0.005)
-START_BIAS = 0.1
+# Width at which starts are explored.
+FREE_WIDTH = 0.1
+# Factor from one width to the next where none is asked for between.
+STEP = 10.0
+# Objective in nats by which a solution from above must beat one from below: what is
+# left of the way at the tolerance of the optimizer.
+BETTER = 0.5
+# Objective per observation that adaptation gains where it has found something.
+FOUND = 0.02
+# Rows of an exact fit on the way to one by inducing points.
+MOST_EXACT = 1200
+# Factor by which the noise of inducing points must exceed an exact fit's to be doubted.
+NOISIER = 1.3
+# Share of the variance from which such a doubt is worth a warning.
+LOST = 0.1
+# Share of what a forest explains that a fit must explain.
+LEAST_EXPLAINED = 0.7
 
 
-def natural_start(data, search, noise):
-    """Isotropic point in the data's own units that leaves a share `noise` to noise."""
-    network, spread = search.template.network, target_variance(data)
-    natural = {"weight_variance": 1 / mean_square(data), "bias_variance": START_BIAS}
-    network = replace(
-        network, **{k: v for k, v in natural.items() if k in search.bounds}
-    )
-    if "readout_variance" in search.bounds:
-        unit = replace(network, readout_variance=1.0)
-        v = variances(features(data.X, unit), unit)
-        size = mean_over_rows(data, v.kernel(network.tangent))
-        network = replace(network, readout_variance=(1 - noise) * spread / size)
-    alpha = noise * spread if "alpha" in search.bounds else search.template.alpha
-    return Hyperparameters(network, alpha)
+@dataclass
+class WidthPath:
+    """Solutions of one covariance type along widths, for the same rows.
 
-
-def random_starts(data, search, n_starts, rng):
-    """Random variations of the natural start."""
-    starts = []
-    for _ in range(n_starts):
-        point = natural_start(data, search, 10 ** rng.uniform(-3.5, -0.3))
-        factor = 10 ** rng.uniform(-1.5, 1.5)
-        if "weight_variance" in search.bounds:
-            weight = point.network.weight_variance * factor
-            network = replace(point.network, weight_variance=weight)
-            point = replace(point, network=network)
-        starts.append(point)
-    return starts
-
-
-def explore(data, search, starts, **kind):
-    """Climb a little from every start, on a subsample; the index of the best, and it.
-
-    An earlier start is preferred unless a later one is clearly better.
+    isotropic : Solution, at infinite width
+    observations : float, number of observations that the solutions are for
+    explained : float, as in `Relevance`
+    free : Solution or None, at `FREE_WIDTH`, from the start that explored best; None
+        where that was the isotropic solution
+    family : int, which start that was
+    points : dict, finite width -> Solution
     """
-    sample = _subsample(data)
-    trials = [climb(sample, search, s, max_iter=EXPLORE, **kind) for s in starts]
-    best = max(trial.value for trial in trials)
-    close = best - CLOSE * sample.observations()
-    winner = next(i for i, trial in enumerate(trials) if trial.value >= close)
+
+    isotropic: Solution
+    observations: float
+    explained: float = 0.0
+    free: Solution | None = None
+    family: int = 0
+    points: dict = field(default_factory=dict)
+
+    def gain(self):
+        """What adaptation gains at the smallest width, per observation."""
+        best = self.points[min(self.points)].value if self.points else -inf
+        return (best - self.isotropic.value) / self.observations
+
+    def found(self):
+        """Whether adaptation has found something."""
+        return self.gain() > FOUND
+
+
+def start_path(data, search, relevant, covariance_type, *, family=None, isotropic=None):
+    """A path without points: the isotropic solution, and the best of all starts.
+
+    family : index of the start that won on other rows, or None to explore all
+    isotropic : Solution, where it is known
+    """
+    sample = subsample(data)
+    isotropic = isotropic or tune_isotropic(sample, search)
+    families = _families(isotropic, sample, search, relevant)
+    path = WidthPath(isotropic, sample.observations(), relevant.explained)
+    if family == 0 or len(families) == 1:
+        return path
+    kind = _kind(FREE_WIDTH, covariance_type)
+    restarts = _metric_families(relevant.restarts, sample, search)
+    everything = [*families, *restarts]
+    if family is not None and family < len(everything):
+        _, path.free = explore(sample, search, [everything[family]], **kind)
+        path.family = family
+        return path
+    winner, free = explore(sample, search, families, **kind)
+    gain = (free.value - isotropic.value) / path.observations
+    if gain < FOUND and relevant.explained > 0 and restarts:
+        second, again = explore(sample, search, restarts, **kind)
+        if again.value > free.value:
+            winner, free = len(families) + second, again
+    if winner > 0:
+        path.family, path.free = winner, free
+    return path
+
+
+def _families(isotropic, sample, search, relevant):
+    """Families of starting points, in fixed order."""
+    natural = [natural_start(sample, search, SMALL_NOISE)] if search.bounds else []
+    return [
+        [isotropic.point],
+        *([point] for point in natural),
+        *_metric_families(relevant.families, sample, search),
+        *([point] for point in search.starts),
+    ]
+
+
+def _metric_families(families, sample, search):
+    return [
+        [point for root in roots for point in natural_starts(sample, search, root)]
+        for roots in families
+    ]
+
+
+def explore(sample, search, families, **kind):
+    """Climb a little from the best point of each family: index of the best, and it.
+
+    Half-way the best `FINALISTS` go on. An earlier family is preferred unless a later
+    one is clearly better.
+    """
+    half = EXPLORE // 2
+    trials = {}
+    for i, family in enumerate(families):
+        start = _best_point(sample, family, kind["width"])
+        trials[i] = climb(sample, search, start, max_iter=half, **kind)
+    best = sorted(trials, key=lambda i: trials[i].value, reverse=True)[:FINALISTS]
+    for i in best:
+        if trials[i].n_iter == half:
+            # Curvature from so far away would mislead.
+            start = replace(trials[i], curvature=None)
+            trials[i] = _further(sample, search, start, max_iter=half, **kind)
+    close = max(trials[i].value for i in best) - CLOSE * sample.observations()
+    winner = next(i for i in trials if trials[i].value >= close)
     return winner, trials[winner]
 
 
-def best_climb(data, search, starts, **kind):
-    """Explore the starts, follow the best to the end of the subsample, then of all.
+def _best_point(sample, points, width):
+    """The point of largest objective."""
+    if len(points) == 1:
+        return points[0]
+
+    return max(points, key=lambda point: _objective(sample, point, width))
+
+
+def _objective(sample, point, width):
+    """The objective, or minus infinity where it cannot be evaluated."""
+    try:
+        value = regularized_evidence(sample, point, width)
+    except LinAlgError:
+        return -inf
+    return value if isfinite(value) else -inf
+
+
+def extend_path(data, search, path, widths, covariance_type, *, known=None):
+    """Add the solutions at finite widths to a path.
+
+    Upwards from the start that explored best, each from the one below; then downwards
+    from infinite width, as long as that is better. A covariance of another type starts
+    from `known`, the solutions of the first type.
+    """
+    missing = sorted(w for w in widths if not isinf(w) and w not in path.points)
+    if known is not None:
+        for width in missing:
+            path.points[width] = go_on(
+                data, search, nearest(width, known), **_kind(width, covariance_type)
+            )
+        return
+    if path.free is not None:
+        for width in missing:
+            path.points[width] = _from_below(data, search, path, width, covariance_type)
+    for width in reversed(missing):
+        above = [w for w in path.points if w > width]
+        start = path.points[min(above)] if above else path.isotropic
+        trial = go_on(data, search, start, **_kind(width, covariance_type))
+        if width in path.points and trial.value <= path.points[width].value + BETTER:
+            break
+        path.points[width] = trial
+
+
+def _from_below(data, search, path, width, covariance_type):
+    below = [w for w in path.points if w < width]
+    solution = path.points[max(below)] if below else path.free
+    reached = max(below, default=FREE_WIDTH)
+    while STEP * reached < width:
+        reached *= STEP
+        solution = go_on(
+            data, search, solution, max_iter=EXPLORE, **_kind(reached, covariance_type)
+        )
+    return go_on(data, search, solution, **_kind(width, covariance_type))
+
+
+def _kind(width, covariance_type):
+    return {"width": width, "covariance_type": covariance_type}
+
+
+def nearest(width, points):
+    """The solution at the width nearest on a logarithmic scale."""
+    if isinf(width):
+        return points[max(points)]
+    return points[min(points, key=lambda known: abs(log(known / width)))]
+
+
+def best_solution(data, solutions, width):
+    """The solution for other rows whose point is best for a sample of these."""
+    sample = subsample(data, GROWTH * SUBSAMPLE)
+
+    def objective(solution):
+        return _objective(sample, solution.point, width)
+
+    return max(solutions, key=objective)
+
+
+def tune_isotropic(data, search):
+    """Variances and noise by evidence, without adaptation: the NNGP."""
+    kind = _kind(inf, None)
+    if not search.bounds:
+        return climb(data, search, search.template, **kind)
+    sample = subsample(data)
+    families = [natural_starts(sample, search), *([p] for p in search.starts)]
+    if len(families) == 1:
+        best = climb(sample, search, _best_point(sample, families[0], inf), **kind)
+    else:
+        _, best = explore(sample, search, families, **kind)
+        if best.n_iter == EXPLORE:
+            best = _further(sample, search, best, **kind)
+    return _grown(data, search, best, **kind)
+
+
+def tune_covariance(data, search, relevant, *, width, covariance_type):
+    """Variances, noise and weight covariance together, at the given width."""
+    sample = subsample(data)
+    path = start_path(sample, search, relevant, covariance_type)
+    extend_path(sample, search, path, [width], covariance_type)
+    best = path.points[width]
+    return _grown(data, search, best, **_kind(width, covariance_type))
+
+
+def _grown(data, search, best, **kind):
+    """A solution on the subsample followed to one on all rows.
 
     Between the two come samples three times as large each: where they end the next
-    climb has little left to do, and a row costs the more the more there are.
+    run has little left to do, and a row costs the more the more there are.
     """
-    sample = _subsample(data)
-    if len(starts) == 1:
-        best = climb(sample, search, starts[0], **kind)
-    else:
-        _, best = explore(data, search, starts, **kind)
-        if sample is not data and best.n_iter == EXPLORE:
-            best = _further(sample, search, best, **kind)
-    finished = best.n_iter < EXPLORE or len(starts) == 1
-    if sample is data and finished:
+    if subsample(data) is data:
         return best
+    sparse = isinstance(data, InducingData)
     size = GROWTH * SUBSAMPLE
-    while size < data.X.shape[0]:
-        best = _further(_subsample(data, size), search, best, **kind)
+    while size < data.X.shape[0] and not (sparse and size > MOST_EXACT):
+        best = _further(subsample(data, size), search, best, **kind)
         size *= GROWTH
-    return _further(data, search, best, **kind)
+    last = _further(data, search, best, **kind)
+    return _unless_noise(data, last, best) if sparse and search.bounds else last
+
+
+def _unless_noise(data, bound, exact):
+    """The solution of the bound, unless it took for noise what an exact fit explains.
+
+    The bound charges the inducing points for what they cannot represent, up to a point
+    where noise is the better model. The exact solution of fewer rows is then taken, at
+    the noise of largest density of rows left out, if that density is larger too.
+    """
+    low, high = exact.point.alpha, bound.point.alpha
+    if high < NOISIER * low:
+        return bound
+    noises = np.geomspace(low, high, 5).tolist()
+    densities = held_out_density(data, exact.point, noises)
+    best = int(np.argmax(densities))
+    (reached,) = held_out_density(data, bound.point, [high])
+    kept = densities[best] > reached + CLOSE
+    if high - low > LOST * target_variance(data):
+        spread = target_variance(data)
+        warnings.warn(
+            f"An exact fit of {GROWTH * SUBSAMPLE} rows takes {low / spread:.0%} of "
+            f"y's variance for noise, one by n_inducing={data.n_inducing} points "
+            f"{high / spread:.0%}: so few cannot represent the function; raise "
+            "n_inducing" + (". The kernel of the exact fit is kept." if kept else "."),
+            ConvergenceWarning,
+            stacklevel=6,
+        )
+    if not kept:
+        return bound
+    return replace(exact, point=replace(exact.point, alpha=noises[best]))
 
 
 def _further(data, search, solution, **kind):
@@ -105,7 +304,8 @@ def go_on(data, search, solution, **kind):
     return climb(data, search, solution.point, curvature=solution.curvature, **kind)
 
 
-def _subsample(data, size=SUBSAMPLE):
+def subsample(data, size=SUBSAMPLE):
+    """At most `size` random rows, always the same."""
     n = data.X.shape[0]
     if n <= size:
         return data
@@ -117,45 +317,6 @@ def random_rows(n, size):
     return np.sort(np.random.RandomState(0).permutation(n)[:size])
 
 
-def tune_isotropic(data, search):
-    """Variances and noise by evidence, without adaptation: the NNGP."""
-    starts = [make(data, search) for make in _starts(search)]
-    return best_climb(data, search, starts, width=inf, covariance_type=None)
-
-
-def tune_covariance(data, search, *, only=None, **kind):
-    """Variances, noise and weight covariance together, at the given width.
-
-    `only` restricts the starts to the one that `winning_start` gave.
-    """
-    makers = _covariance_starts(search)
-    makers = makers if only is None else [makers[only]]
-    return best_climb(data, search, [make(data, search) for make in makers], **kind)
-
-
-def winning_start(data, search, **kind):
-    """Index of the start that explores best: a choice of one among few, not a fit."""
-    starts = [make(data, search) for make in _covariance_starts(search)]
-    return explore(data, search, starts, **kind)[0]
-
-
-def _covariance_starts(search):
-    return _starts(search) + [_isotropic_optimum] * bool(search.bounds)
-
-
-def _isotropic_optimum(data, search):
-    return tune_isotropic(_subsample(data), search).point
-
-
-def _starts(search):
-    """Functions of data and search that make the starting points, in fixed order."""
-    if not search.bounds:
-        return [lambda data, search: search.template]
-    natural = [partial(natural_start, noise=noise) for noise in START_NOISES]
-    given = [lambda data, search, point=point: point for point in search.starts]
-    return [*natural, *given]
-
-
 def warn_unless_converged(solution, search):
     """Warn with the residual and what to do about it."""
     if not solution.converged:
@@ -164,6 +325,29 @@ def warn_unless_converged(solution, search):
             f"gradient of {solution.residual:.2g} nats, above tol={search.tol:.2g}. "
             "Raise max_iter or tol, or raise width: a small width with a full "
             "covariance has many nearly flat directions.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+
+def noise_share(solution, data):
+    """Share of the targets' variance that a solution takes for noise."""
+    return solution.point.alpha / target_variance(data)
+
+
+def warn_if_missed(share, explained):
+    """Warn where a forest explains much of what has been taken for noise.
+
+    share : float, of the variance that is taken for noise
+    explained : float, as in `Relevance`
+    """
+    if explained > 0 and 1 - share < LEAST_EXPLAINED * explained:
+        warnings.warn(
+            f"The fit takes {min(share, 1):.0%} of y's variance for noise, but a small "
+            f"forest predicts at least {explained:.1%} of it on rows left out, so that "
+            "structure has been missed: raise n_restarts_optimizer, use the search of "
+            "kernels, covariance types and widths, or take boosted trees, since the "
+            "function may be too rough for this kernel.",
             ConvergenceWarning,
             stacklevel=3,
         )

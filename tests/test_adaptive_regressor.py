@@ -113,8 +113,11 @@ def test_covariance_solves_the_self_consistent_equation(
     inverse = np.linalg.inv(fitted(X) + np.diag(model.alpha_ / w))
     cotangent = outputs * inverse - inverse @ Y @ Y.T @ inverse
     slope = kernel_slope(fitted, X, cotangent, covariance)
-    # Below depth 1 the prior refers to inputs of unit mean square.
-    unit = np.average(X**2, axis=0, weights=w).mean() if fitted.depth > 1 else 1.0
+    # Below depth 1 the prior refers to inputs of unit mean square about their mean.
+    unit = 1.0
+    if fitted.depth > 1:
+        centred = X - np.average(X, axis=0, weights=w)
+        unit = np.average(centred**2, axis=0, weights=w).mean()
     expected = 3 * unit / fitted.weight_variance * np.eye(3) + slope / model.width
     actual = np.linalg.inv(covariance)
     if kind == "diag":
@@ -238,7 +241,8 @@ def test_given_metric_is_the_prior():
 def test_transform_is_a_root_of_the_covariance(kind):
     model = adaptive(kind).fit(X, Y1)
     covariance = as_matrix(model.weight_covariance_)
-    expected = X @ covariance @ X_NEW.T
+    mean = X.mean(axis=0)
+    expected = (X - mean) @ covariance @ (X_NEW - mean).T
     actual = model.transform(X) @ model.transform(X_NEW).T
     assert_allclose(actual, expected, rtol=1e-10, atol=1e-12)
     kernel = model.kernel_
@@ -253,7 +257,7 @@ def test_transform_is_a_root_of_the_covariance(kind):
 
 def test_transform_of_a_full_covariance_sorts_directions():
     model = adaptive("full").fit(X, Y1)
-    root = model.transform(np.eye(3))
+    root = model.transform(X.mean(axis=0) + np.eye(3))
     values = np.linalg.eigvalsh(model.weight_covariance_)[::-1]
     assert_allclose(root.T @ root, np.diag(values), atol=1e-12 * values[0])
 

@@ -14,10 +14,11 @@ FOLDER = Path(__file__).parents[1] / PACKAGE
 FLOORS = (
     {"_array"},
     {"kernels", "_linalg"},
-    {"theory", "sampling", "_tuning"},
+    {"theory", "sampling", "_starts", "_tuning"},
     {
         "_model",
         "_base",
+        "_frame",
         "_inducing",
         "_regression",
         "_race",

@@ -304,7 +304,8 @@ def no_fit(monkeypatch):
         raise AssertionError("fitted before the grids were checked")
 
     monkeypatch.setattr(AdaptiveKernelRegressor, "_fit", fail)
-    monkeypatch.setattr(AdaptiveKernelRegressor, "_winning_start", fail)
+    monkeypatch.setattr(AdaptiveKernelRegressor, "_start_path", fail)
+    monkeypatch.setattr(AdaptiveKernelRegressor, "_fit_path", fail)
 
 
 BAD_GRIDS = [
@@ -399,34 +400,36 @@ def few_rows(monkeypatch):
 
 
 def test_folds_learn_from_and_are_judged_on_some_rows(few_rows, monkeypatch):
-    sizes, fit = [], AdaptiveKernelRegressor._fit_from
+    learned, judged, score = [], [], _race._score
 
-    def spy(self, X, *data, **start):
-        sizes.append(X.shape[0])
-        return fit(self, X, *data, **start)
+    def spy(scorer, density, model, X, *data):
+        learned.append(model.X_train_.shape[0])
+        judged.append(X.shape[0])
+        return score(scorer, density, model, X, *data)
 
-    monkeypatch.setattr(AdaptiveKernelRegressor, "_fit_from", spy)
+    monkeypatch.setattr(_race, "_score", spy)
     fitted = search().fit(X, Y1)
-    refits = len({*fitted.members_, fitted.best_estimator_})
-    assert sizes == [16] * 6 + [36] * refits
+    # More than two widths on three folds where a fold had to be explored again.
+    assert len(learned) >= 6 and set(learned) == {16} and set(judged) == {10}
+    assert all(len(member.X_train_) == 36 for member in fitted.members_)
     assert all(member.n_iter_ <= 3 for member in fitted.members_)
     assert all(member.get_params()["max_iter"] == 50 for member in fitted.members_)
 
 
 def test_thinned_folds_are_random_rows_of_the_folds(few_rows):
     folds = list(FOLDS.split(X))
-    for (train, test), (some_train, some_test) in zip(
-        folds, _race.thinned(folds), strict=True
-    ):
-        for rows, some, size in ((train, some_train, 16), (test, some_test, 10)):
+    for (train, test), fold in zip(folds, _race.thinned(folds), strict=True):
+        assert list(fold.looked) == list(train)
+        for rows, some, size in ((train, fold.rows, 16), (test, fold.test, 10)):
             assert len(set(some)) == len(some) == size and set(some) <= set(rows)
             assert list(some) == sorted(some) and list(some) != list(rows[:size])
 
 
 def test_few_rows_are_not_thinned():
     folds = list(FOLDS.split(X))
-    for fold, same in zip(folds, _race.thinned(folds), strict=True):
-        assert_array_equal(np.concatenate(fold), np.concatenate(same))
+    for (train, test), same in zip(folds, _race.thinned(folds), strict=True):
+        assert_array_equal(same.rows, train)
+        assert_array_equal(same.test, test)
 
 
 def test_choice_from_some_rows_is_as_good(few_rows):

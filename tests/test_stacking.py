@@ -18,7 +18,7 @@ from adaptive_kernels import (
     AdaptiveKernelRegressorCV,
     NNGPRegressor,
 )
-from adaptive_kernels._race import Path, Race
+from adaptive_kernels._race import Fold, Path, Race
 from adaptive_kernels._stacking import (
     SLACK,
     SLACK_PER_ROW,
@@ -387,7 +387,8 @@ def test_every_fold_counts_the_same(weights):
     folds = [(np.arange(20, 60), np.arange(5)), (np.arange(20), np.arange(20, 60))]
     pairs = [(0, "diag"), (1, "diag")]
     tables = [rng.normal([1.0, 0.0], 1, (5, 2)), rng.normal([0.0, 1.0], 1, (40, 2))]
-    race = Race(dict.fromkeys(pairs), (X, Y1, weights), folds, None, None)
+    cut = [Fold(train, train, test) for train, test in folds]
+    race = Race(dict.fromkeys(pairs), (X, Y1, weights), cut, None, None)
     race.paths = {
         pair: [Path(densities={(1, 1.0): table[:, k]}) for table in tables]
         for k, pair in enumerate(pairs)

@@ -129,11 +129,11 @@ class WeightCovarianceDisplay:
             raise TypeError(f"{type(last).__name__} has no weight_covariance_ to show.")
         scale = last.scale_ if np.ndim(last.scale_) == 0 else 1
         display = cls(
-            **_whitened(to_numpy(last.weight_covariance_), direction, last._root),
+            **_whitened(to_numpy(last.weight_covariance_), direction, last._frame.root),
             prior_variance=last.kernel_.weight_variance / last.n_features_in_,
             scale=None if scale == 1 else scale,
             # A full metric mixes the features before the weights see them.
-            feature_names=None if np.ndim(last._root) == 2 else names,
+            feature_names=None if np.ndim(last._frame.root) == 2 else names,
         )
         return display.plot(ax, name=last.approximation if name is None else name)
 

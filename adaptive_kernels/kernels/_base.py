@@ -108,6 +108,7 @@ class WideKernel(_Operators, Kernel):
         bias_variance=0.1,
         readout_variance=1.0,
         metric=None,
+        origin=None,
         weight_variance_bounds=(1e-5, 1e5),
         bias_variance_bounds=(1e-5, 1e5),
         readout_variance_bounds=(1e-5, 1e5),
@@ -118,6 +119,7 @@ class WideKernel(_Operators, Kernel):
         self.bias_variance = bias_variance
         self.readout_variance = readout_variance
         self.metric = metric
+        self.origin = origin
         self.weight_variance_bounds = weight_variance_bounds
         self.bias_variance_bounds = bias_variance_bounds
         self.readout_variance_bounds = readout_variance_bounds
@@ -168,6 +170,7 @@ class WideKernel(_Operators, Kernel):
             float(self.bias_variance),
             float(self.readout_variance),
             self._tangent,
+            origin=None if self.origin is None else _numbers("origin", self.origin),
         )
 
     def metric_root(self, n_features):
@@ -176,16 +179,13 @@ class WideKernel(_Operators, Kernel):
         Raises
         ------
         ValueError
-            If `metric` does not fit X, or is not positive semi-definite.
+            If `metric` or `origin` does not fit X, or the metric is not positive
+            semi-definite.
         """
+        self._check_origin(n_features)
         if self.metric is None:
             return None
-        try:
-            metric = np.asarray(to_numpy(self.metric), dtype=float)
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"metric must hold numbers, got {self.metric!r}."
-            ) from None
+        metric = _numbers("metric", self.metric)
         if metric.shape not in ((n_features,), (n_features, n_features)):
             raise ValueError(
                 f"metric has shape {metric.shape}, but X has {n_features} features: "
@@ -201,6 +201,18 @@ class WideKernel(_Operators, Kernel):
         if values.min() < -1e-10 * values.max():
             raise ValueError("metric must be positive semi-definite.")
         return root
+
+    def _check_origin(self, n_features):
+        if self.origin is None:
+            return
+        origin = _numbers("origin", self.origin)
+        if origin.shape != (n_features,):
+            raise ValueError(
+                f"origin has shape {origin.shape}, but X has {n_features} features: "
+                f"give None or ({n_features},)."
+            )
+        if not np.all(np.isfinite(origin)):
+            raise ValueError("origin must be finite.")
 
     def _features(self, X, network):
         return features(X, network, self.metric_root(X.shape[1]))
@@ -274,8 +286,17 @@ class WideKernel(_Operators, Kernel):
             value = getattr(self, name)
             short = f"{value:.3g}" if isinstance(value, Real) else repr(value)
             parts.append(f"{name}={short}")
-        parts += [] if self.metric is None else ["metric=..."]
+        for name in ("metric", "origin"):
+            parts += [] if getattr(self, name) is None else [f"{name}=..."]
         return f"{type(self).__name__}({', '.join(parts)})"
+
+
+def _numbers(name, value):
+    """A parameter as an array of floats."""
+    try:
+        return np.asarray(to_numpy(value), dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must hold numbers, got {value!r}.") from None
 
 
 def _as_rows(X):
@@ -315,6 +336,9 @@ class NNGP(WideKernel):
     metric : None, array (d,) or array (d, d), default=None
         Input-weight covariance relative to its prior: x.z becomes x' metric z.
         Not part of `theta`.
+    origin : None or array (d,), default=None
+        Subtracted from the inputs, in fitted kernels the mean of the training rows.
+        None counts from zero. Not part of `theta`.
     weight_variance_bounds, bias_variance_bounds, readout_variance_bounds : pair of \
 floats or "fixed", default=(1e-5, 1e5)
         Range of each variance in a search of hyperparameters.
@@ -343,7 +367,7 @@ class NTK(WideKernel):
     Parameters
     ----------
     activation, depth, weight_variance, bias_variance, readout_variance, metric, \
-weight_variance_bounds, bias_variance_bounds, readout_variance_bounds :
+origin, weight_variance_bounds, bias_variance_bounds, readout_variance_bounds :
         As in `NNGP`.
 
     References

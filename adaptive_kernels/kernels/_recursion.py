@@ -32,7 +32,8 @@ class Network:
     """Architecture and variances of a wide network.
 
     `tangent` selects the NTK, otherwise the kernel is the NNGP. `scales` multiply the
-    second moments of the layers' activations in a network of finite width.
+    second moments of the layers' activations in a network of finite width. `origin`,
+    None or (d,), is subtracted from the inputs.
     """
 
     activation: Activation
@@ -42,6 +43,7 @@ class Network:
     readout_variance: float = 1.0
     tangent: bool = False
     scales: tuple = ()
+    origin: object = None
 
     def gain(self, layer):
         last = layer == self.depth - 1
@@ -90,13 +92,18 @@ def apply_root(X, root):
     return X * root if root.ndim == 1 else X @ root
 
 
+def centered(X, origin):
+    """X - origin, for an origin of None or (d,)."""
+    return X if origin is None else X - asarray_like(origin, X)
+
+
 def features(X, network, root=None):
     """Rows f with f f' = bias_variance + (weight_variance / d) X M X', M = root root'.
 
-    `root` is as in `apply_root`.
+    `root` is as in `apply_root`; X is counted from the network's origin.
     """
     xp = namespace(X)
-    X = apply_root(X, root)
+    X = apply_root(centered(X, network.origin), root)
     X = X * (network.weight_variance / X.shape[1]) ** 0.5
     bias = xp.zeros_like(X[:, :1]) + network.bias_variance**0.5
     return xp.concat([bias, X], axis=1)

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from .._array import asarray_like, to_numpy
-from ..kernels._recursion import apply_root
+from ..kernels._recursion import apply_root, centered
 from ._checks import check_noise, check_width
 from .ascent import Search, climb
 from .multiscale import tree_level
@@ -132,8 +132,9 @@ def gaussian_adaptation(
         )
     network, outer = kernel.network(), kernel.metric_root(X.shape[1])
     given = Data(X, y[:, None] if y.ndim == 1 else y)
-    data = replace(given, X=apply_root(X, outer))
-    search = Search(Hyperparameters(network, noise), {}, max_iter, tol)
+    data = replace(given, X=apply_root(centered(X, network.origin), outer))
+    template = Hyperparameters(replace(network, origin=None), noise)
+    search = Search(template, {}, max_iter, tol)
     solution = adapt(
         data,
         search,
@@ -150,7 +151,7 @@ def gaussian_adaptation(
             stacklevel=2,
         )
     root = solution.point.root
-    point = replace(solution.point, root=combine_roots(outer, root))
+    point = replace(solution.point, network=network, root=combine_roots(outer, root))
     posterior, evidence = GaussianPosterior.fit(given, point)
     metric = point.metric()
     metric = np.ones(X.shape[1]) if metric is None else metric

@@ -54,16 +54,9 @@ class Search:
     starts: tuple = ()
 
 
-def _shares(data):
-    """Weights of the rows, summing to one: (n,)."""
-    xp = namespace(data.Y)
-    weights = xp.ones_like(data.Y[:, 0]) if data.weights is None else data.weights
-    return weights / xp.sum(weights)
-
-
 def mean_over_rows(data, values):
     """Weighted mean of a vector over rows, or 1 where it vanishes."""
-    return float(namespace(values).sum(_shares(data) * values)) or 1.0
+    return float(namespace(values).sum(data.shares() * values)) or 1.0
 
 
 def mean_square(data):
@@ -74,7 +67,7 @@ def mean_square(data):
 def target_variance(data):
     """Variance of the targets, averaged over outputs, or 1 if they are constant."""
     xp = namespace(data.Y)
-    centre = xp.sum(_shares(data)[:, None] * data.Y, axis=0)
+    centre = xp.sum(data.shares()[:, None] * data.Y, axis=0)
     return mean_over_rows(data, xp.mean((data.Y - centre) ** 2, axis=1))
 
 
@@ -204,6 +197,9 @@ class _Leg:
         self.n_iter, self.loss = int(result.nit), float(result.fun)
         self.end = coordinates.point(result.x)
         self.gradient = coordinates.push(result.jac)
+        if self.loss > self.descent.best[0]:
+            # The line search has ended where the kernel matrix cannot be factorised.
+            self.loss, self.end, self.gradient = self.descent.best
         self.residual = self._residual()
         if len(self.end) <= MOST and self.track:
             points, gradients = zip(*self.track, strict=True)
@@ -270,6 +266,7 @@ class _Descent:
     def __init__(self, problem, size):
         self.problem, self.size = problem, size
         self.first, self.worst = None, 0.0
+        self.best = inf, None, None
 
     def __call__(self, vector):
         try:
@@ -281,6 +278,8 @@ class _Descent:
         self.first = value if self.first is None else self.first
         loss = (self.first - value) / self.size
         self.worst = max(self.worst, loss)
+        if loss < self.best[0]:
+            self.best = loss, vector.copy(), -gradient / self.size
         return loss, -gradient / self.size
 
     def refuse(self, vector):

@@ -33,6 +33,7 @@ from .._array import (
     inverse_from_cholesky,
     mirror_lower,
     namespace,
+    round_columns,
     rows_per_block,
     solve_triangular,
     to_numpy,
@@ -40,6 +41,7 @@ from .._array import (
 from ..kernels._derivatives import cross_vector_jacobian, vector_jacobian
 from ..kernels._recursion import (
     apply_root,
+    centered,
     cross_matrices,
     features,
     slices_of,
@@ -112,13 +114,16 @@ class InducingData(Data):
 def inducing_rows(X, point, n_rows):
     """Rows that stand for all: nearest to the centres of k-means in the metric.
 
-    They follow the density of the rows; those that say nothing new are left out.
+    They follow the density of the rows; those that say nothing new are left out. Rows
+    are rounded, so that rounding errors do not choose.
 
     Returns
     -------
     ndarray (m,) of int
         At most `n_rows`.
     """
+    X = round_columns(centered(X, point.network.origin))
+    point = replace(point, network=replace(point.network, origin=None))
     mapped = to_numpy(apply_root(X, point.root))
     _, distinct = np.unique(mapped, axis=0, return_index=True)
     if len(distinct) > n_rows:
@@ -473,6 +478,23 @@ class InducingPosterior(AdaptedPosterior):
         half, inner = self._halves(cross)
         covariance = prior - half.T @ half + inner.T @ inner
         return covariance[:, :, None] + 0 * self.dual[:1, :]
+
+
+def held_out_density(data, point, noises):
+    """Mean log density of the rows to learn from, each left out, at several noises.
+
+    data : InducingData
+    noises : sequence of float
+    """
+    rows = InducingClasses.of(replace(data, statistics=None), point)
+    xp, shares = namespace(data.X), data.shares()
+    densities = []
+    for noise in noises:
+        mean, variance = rows.leave_one_out(noise)
+        spread = (xp.maximum(variance, 0 * variance) + noise)[:, None]
+        logs = xp.log(2 * pi * spread) + (rows.judged.Y - mean) ** 2 / spread
+        densities.append(-0.5 * float(xp.sum(shares[:, None] * logs)))
+    return densities
 
 
 @dataclass(frozen=True)

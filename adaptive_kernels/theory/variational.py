@@ -79,6 +79,12 @@ class Data:
             rows = float(namespace(self.weights).sum(self.weights))
         return rows * self.Y.shape[1]
 
+    def shares(self):
+        """Weights of the rows, summing to one: (n,)."""
+        xp = namespace(self.Y)
+        weights = xp.ones_like(self.Y[:, 0]) if self.weights is None else self.weights
+        return weights / xp.sum(weights)
+
     def noise(self, alpha):
         """Noise variance of the rows: a number or (n,)."""
         return alpha if self.weights is None else alpha / self.weights
@@ -154,6 +160,14 @@ def log_evidence(data, point):
     return kernel_factor(data, point)[2].log_evidence + data.weight_term(point.alpha)[0]
 
 
+def regularized_evidence(data, point, width):
+    """The objective above at a point: one Cholesky."""
+    value = log_evidence(data, point)
+    if isinf(width) or point.root is None:
+        return value
+    return value - width * RegularizedEvidence.divergence(point.root)[0]
+
+
 class RegularizedEvidence:
     """The objective above as a function of a vector, with its gradient.
 
@@ -227,7 +241,7 @@ class RegularizedEvidence:
         scalars = np.array([-0.5 * slopes[name] for name in self.free])
         if self.covariance_type is None:
             return value, scalars
-        divergence, slope = self._divergence(point.root)
+        divergence, slope = self.divergence(point.root)
         gradient = self._to_vector(-0.5 * covariance[1] - self.width * slope, point)
         return value - self.width * divergence, np.concatenate([scalars, gradient])
 
@@ -257,7 +271,7 @@ class RegularizedEvidence:
         return 0.5 * float(np.sum(gradient * root)), gradient
 
     @staticmethod
-    def _divergence(root):
+    def divergence(root):
         """KL divergence from the prior per hidden unit, and d/d root."""
         if root.ndim == 1:
             return 0.5 * float(np.sum(root**2 - 2 * np.log(root) - 1)), root - 1 / root
