@@ -21,6 +21,7 @@ from ._array import (
     index_like,
     namespace,
     on_device,
+    round_columns,
     small_problem_threads,
     to_device,
     to_numpy,
@@ -156,7 +157,8 @@ def _distinct_rows(X, Y, sample_weight):
     """Merge rows that repeat exactly, target included, into one of their total weight.
 
     This changes nothing but the cost and the conditioning, and in the order given here
-    the fit does not depend on the order of the samples.
+    the fit does not depend on the order of the samples. The order is that of rounded
+    values, so that rounding errors do not choose among equal ones.
 
     Returns
     -------
@@ -170,9 +172,12 @@ def _distinct_rows(X, Y, sample_weight):
     _, first, inverse = np.unique(
         table[kept], axis=0, return_index=True, return_inverse=True
     )
-    inverse = inverse.reshape(-1)
-    total = np.bincount(inverse, weights[kept])
-    return kept[first], inverse, None if np.all(total == 1) else total
+    rows, inverse = kept[first], inverse.reshape(-1)
+    rounded = round_columns(table[rows] - np.mean(table[rows], axis=0))
+    order = np.lexsort(rounded.T[::-1])
+    place = np.argsort(order)
+    total = np.bincount(inverse, weights[kept])[order]
+    return rows[order], place[inverse], None if np.all(total == 1) else total
 
 
 def draw_jointly(mean, covariance, n_samples, random_state):

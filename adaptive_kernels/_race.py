@@ -170,7 +170,8 @@ class Race:
             if pair not in self.paths:
                 self.paths[pair] = [Path() for _ in self.folds]
                 if not self._folds_found(self._kin(pair)):
-                    self.starts[pair] = self._start_path(pair)
+                    least = min(width for width, _ in candidates)
+                    self.starts[pair] = self._whole(pair, least)
         jobs = [(pair, i) for pair in pairs for i in range(len(self.folds))]
         self._extend(jobs, candidates)
         self._extend(self._missed(jobs), candidates, again=True)
@@ -229,11 +230,17 @@ class Race:
         with threads_for_workers(self.n_jobs):
             return Parallel(n_jobs=self.n_jobs)(tasks)
 
-    def _start_path(self, pair):
-        """The path of all rows (a sample of them), explored."""
+    def _whole(self, pair, width):
+        """The path of all rows (a sample of them), explored.
+
+        Which start wins depends little on the kernel: that of another one is taken.
+        """
+        for (_, kind), path in self.starts.items():
+            if kind == pair[1]:
+                return replace(path, isotropic=None, free=None)
         rows = self._rows(random_rows(self.data[0].shape[0], RELEVANCE_ROWS))
         kin = self.starts.get(self._kin(pair))
-        return self.templates[pair]._start_path(rows, kin and kin.isotropic)
+        return self.templates[pair]._start_path(rows, width, kin and kin.isotropic)
 
     def _rows(self, rows):
         """Some rows of X, y and the weights: all that a task is sent."""
@@ -403,9 +410,8 @@ class Race:
         paths = [path.widths for path in self.paths[pair]]
         whole = self.starts.get(pair)
         if width not in paths[0].points:
-            paths = [*paths, *([] if whole is None else [whole])]
-            return [path.isotropic for path in paths]
-        found = [path.points[width] for path in paths]
-        if whole is not None and whole.free is not None:
-            found.append(whole.free)
-        return found
+            found = [path.isotropic for path in [*paths, whole] if path is not None]
+        else:
+            found = [path.points[width] for path in paths]
+            found.append(None if whole is None else whole.free)
+        return [solution for solution in found if solution is not None]

@@ -345,16 +345,21 @@ random_state :
         relevant = relevance(subsample(data, RELEVANCE_ROWS))
         return tune_covariance(data, search, relevant, **kind), relevant.explained
 
-    def _start_path(self, rows, isotropic=None):
-        """A path of widths for rows (X, y, weights), explored but without points."""
+    def _start_path(self, rows, width, isotropic=None):
+        """A path of widths for rows (X, y, weights), explored but without points.
+
+        width : float, the smallest that will be asked for
+        """
         model = clone(self)
         given, _, _ = model._prepare(*rows)
         data, _, search = model._problem(given)
         with small_problem_threads(given.X.shape[0]):
-            return model._explored(data, search, lambda: data, isotropic=isotropic)
+            return model._explored(
+                data, search, lambda: data, width, isotropic=isotropic
+            )
 
-    def _explored(self, data, search, looked, **known):
-        """What a path of widths starts from; see `start_path` for what may be known.
+    def _explored(self, data, search, looked, width, **known):
+        """What a path of widths starts from; see `start_path` for width and known.
 
         looked : callable, gives data to see relevance in
         """
@@ -364,7 +369,8 @@ random_state :
         family, relevant = known.get("family"), Relevance()
         if family is None or family >= FIRST_RELEVANT:
             relevant = relevance(subsample(looked(), RELEVANCE_ROWS))
-        return start_path(data, search, relevant, self.covariance_type, **known)
+        kind = width, self.covariance_type
+        return start_path(data, search, relevant, *kind, **known)
 
     def _fit_path(self, rows, looked, candidates, path=None, *, family=None, kin=None):
         """Fitted copies at (width, scaling) candidates, along one path of widths.
@@ -394,6 +400,7 @@ random_state :
                     data,
                     search,
                     lambda: base._frame.rounded(clone(self)._prepare(*looked)[0]),
+                    min(width for width, _ in candidates),
                     family=family,
                     isotropic=isotropic,
                 )

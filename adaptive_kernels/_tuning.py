@@ -24,9 +24,11 @@ SUBSAMPLE = 400
 GROWTH = 3
 EXPLORE = 20
 FINALISTS = 2
-# Evidence per observation by which a later start must win.
+# Objective per observation by which another start must beat the isotropic one.
+CLEARLY = 0.05
+# Log density per observation by which a doubted solution must be worse.
 CLOSE = 0.01
-# Width at which starts are explored.
+# Width at which starts are explored, or a tenth of the smallest that is asked for.
 FREE_WIDTH = 0.1
 # Factor from one width to the next where none is asked for between.
 STEP = 10.0
@@ -42,7 +44,7 @@ NOISIER = 1.3
 # Share of the variance from which such a doubt is worth a warning.
 LOST = 0.1
 # Share of what a forest explains that a fit must explain.
-LEAST_EXPLAINED = 0.7
+LEAST_EXPLAINED = 0.5
 
 
 @dataclass
@@ -52,8 +54,9 @@ class WidthPath:
     isotropic : Solution, at infinite width
     observations : float, number of observations that the solutions are for
     explained : float, as in `Relevance`
-    free : Solution or None, at `FREE_WIDTH`, from the start that explored best; None
-        where that was the isotropic solution
+    free_width : float, at which starts have been explored
+    free : Solution or None, there, from the start that explored best; None where that
+        was the isotropic solution
     family : int, which start that was
     points : dict, finite width -> Solution
     """
@@ -61,33 +64,41 @@ class WidthPath:
     isotropic: Solution
     observations: float
     explained: float = 0.0
+    free_width: float = FREE_WIDTH
     free: Solution | None = None
     family: int = 0
     points: dict = field(default_factory=dict)
 
+    def share(self, solution):
+        """What a solution gains over the isotropic one, per observation."""
+        return (solution.value - self.isotropic.value) / self.observations
+
     def gain(self):
         """What adaptation gains at the smallest width, per observation."""
-        best = self.points[min(self.points)].value if self.points else -inf
-        return (best - self.isotropic.value) / self.observations
+        return self.share(self.points[min(self.points)]) if self.points else -inf
 
     def found(self):
         """Whether adaptation has found something."""
         return self.gain() > FOUND
 
 
-def start_path(data, search, relevant, covariance_type, *, family=None, isotropic=None):
+def start_path(
+    data, search, relevant, width, covariance_type, *, family=None, isotropic=None
+):
     """A path without points: the isotropic solution, and the best of all starts.
 
+    width : float, the smallest that will be asked for
     family : index of the start that won on other rows, or None to explore all
     isotropic : Solution, where it is known
     """
     sample = subsample(data)
     isotropic = isotropic or tune_isotropic(sample, search)
     families = _families(isotropic, sample, search, relevant)
-    path = WidthPath(isotropic, sample.observations(), relevant.explained)
+    free_width = min(width, max(FREE_WIDTH, width / STEP))
+    path = WidthPath(isotropic, sample.observations(), relevant.explained, free_width)
     if family == 0 or len(families) == 1:
         return path
-    kind = _kind(FREE_WIDTH, covariance_type)
+    kind = _kind(path.free_width, covariance_type)
     restarts = _metric_families(relevant.restarts, sample, search)
     everything = [*families, *restarts]
     if family is not None and family < len(everything):
@@ -95,8 +106,7 @@ def start_path(data, search, relevant, covariance_type, *, family=None, isotropi
         path.family = family
         return path
     winner, free = explore(sample, search, families, **kind)
-    gain = (free.value - isotropic.value) / path.observations
-    if gain < FOUND and relevant.explained > 0 and restarts:
+    if path.share(free) < FOUND and relevant.explained > 0 and restarts:
         second, again = explore(sample, search, restarts, **kind)
         if again.value > free.value:
             winner, free = len(families) + second, again
@@ -126,8 +136,8 @@ def _metric_families(families, sample, search):
 def explore(sample, search, families, **kind):
     """Climb a little from the best point of each family: index of the best, and it.
 
-    Half-way the best `FINALISTS` go on. An earlier family is preferred unless a later
-    one is clearly better.
+    Half-way the first and the best `FINALISTS` go on. The first is preferred unless
+    another one is clearly better.
     """
     half = EXPLORE // 2
     trials = {}
@@ -135,13 +145,14 @@ def explore(sample, search, families, **kind):
         start = _best_point(sample, family, kind["width"])
         trials[i] = climb(sample, search, start, max_iter=half, **kind)
     best = sorted(trials, key=lambda i: trials[i].value, reverse=True)[:FINALISTS]
-    for i in best:
+    for i in {0, *best}:
         if trials[i].n_iter == half:
             # Curvature from so far away would mislead.
             start = replace(trials[i], curvature=None)
             trials[i] = _further(sample, search, start, max_iter=half, **kind)
-    close = max(trials[i].value for i in best) - CLOSE * sample.observations()
-    winner = next(i for i in trials if trials[i].value >= close)
+    winner = max(trials, key=lambda i: trials[i].value)
+    gain = trials[winner].value - trials[0].value
+    winner = winner if gain > CLEARLY * sample.observations() else 0
     return winner, trials[winner]
 
 
@@ -191,7 +202,7 @@ def extend_path(data, search, path, widths, covariance_type, *, known=None):
 def _from_below(data, search, path, width, covariance_type):
     below = [w for w in path.points if w < width]
     solution = path.points[max(below)] if below else path.free
-    reached = max(below, default=FREE_WIDTH)
+    reached = max(below, default=path.free_width)
     while STEP * reached < width:
         reached *= STEP
         solution = go_on(
@@ -240,7 +251,7 @@ def tune_isotropic(data, search):
 def tune_covariance(data, search, relevant, *, width, covariance_type):
     """Variances, noise and weight covariance together, at the given width."""
     sample = subsample(data)
-    path = start_path(sample, search, relevant, covariance_type)
+    path = start_path(sample, search, relevant, width, covariance_type)
     extend_path(sample, search, path, [width], covariance_type)
     best = path.points[width]
     return _grown(data, search, best, **_kind(width, covariance_type))

@@ -35,16 +35,13 @@ class Task:
 
     def tables(self, seed):
         """X, y, X_test and f_test, with y in units of the function's deviation."""
-        rng = np.random.default_rng([seed, *map(ord, self.name), self.n, self.d])
+        rng = np.random.default_rng([seed, *map(ord, self.name)])
         X, f = self.make(rng, self.n + TEST_ROWS)
         f = f - np.mean(f)
-        scale = np.std(f) or 1.0
-        f = f / scale
-        y = f + (self.noise if scale != 1.0 or np.any(f) else 1.0) * (
-            rng.standard_normal(len(f))
-        )
-        n = self.n
-        return X[:n], y[:n], X[n:], f[n:]
+        signal = np.std(f)
+        f = f / (signal or 1.0)
+        y = f + (self.noise if signal else 1.0) * rng.standard_normal(len(f))
+        return X[: self.n], y[: self.n], X[self.n :], f[self.n :]
 
 
 def _of_normal(d, function):
@@ -163,70 +160,71 @@ def _task(kind, name, n, d, function, **options):
     return Task(kind, name, n, d, _of_normal(d, function), **options)
 
 
+def _shifted(function, d, origin):
+    def make(rng, rows):
+        X = rng.standard_normal((rows, d))
+        return origin + X, function(X, rng)
+
+    return make
+
+
+def _tasks(kind, name, function, *shapes, **options):
+    return [
+        Task(kind, f"{name} {n}x{d}", n, d, _of_normal(d, function), **options)
+        for n, d in shapes
+    ]
+
+
+def _sized(kind, name, d, make, *sizes, **options):
+    return [Task(kind, f"{name} {n}x{d}", n, d, make, **options) for n in sizes]
+
+
 TASKS = [
-    *(
-        _task("product", "two products", n, d, _products)
-        for n, d in ((200, 10), (400, 30), (600, 32), (1000, 50), (3000, 32))
+    *_tasks(
+        "product",
+        "two products",
+        _products,
+        *((200, 10), (150, 15), (400, 30), (600, 32), (1000, 50), (3000, 32)),
     ),
-    _task("product", "three products", 600, 20, _three_products),
-    _task("product", "triple product", 800, 12, _triple),
-    *(
-        _task("sine", "sine and product", n, d, _sine_and_product)
-        for n, d in ((200, 20), (400, 30), (3000, 32))
+    *_tasks("product", "three products", _three_products, (600, 20), (1500, 40)),
+    *_tasks("product", "triple product", _triple, (400, 8), (800, 12)),
+    *_tasks(
+        "sine",
+        "sine and product",
+        _sine_and_product,
+        *((200, 20), (400, 30), (3000, 32)),
     ),
-    *(
-        _task("sine", "two sines", n, d, _sines)
-        for n, d in ((100, 6), (300, 30), (1200, 60))
+    *_tasks("sine", "two sines", _sines, (100, 6), (300, 30), (600, 32), (1200, 60)),
+    *_tasks("sine", "fast sine", _fast_sine, (200, 5), (400, 10), (1000, 30)),
+    *_tasks(
+        "additive",
+        "sparse additive",
+        _additive,
+        *((150, 10), (400, 20), (800, 60), (1500, 40)),
     ),
-    _task("sine", "fast sine", 400, 10, _fast_sine),
-    *(
-        _task("additive", "sparse additive", n, d, _additive)
-        for n, d in ((150, 10), (400, 20), (800, 60))
+    *_tasks("index", "single index", _single_index, (200, 8), (500, 15), (800, 20)),
+    *_tasks("index", "even index", _even_index, (150, 6), (300, 10), (800, 20)),
+    *_tasks("steps", "steps", _steps, (300, 10), (600, 60), (1000, 30), noise=0.2),
+    *_sized("origin", "friedman + 100", 10, _friedman(10, 100.0), 150, isotropic=True),
+    *_sized("origin", "friedman + 1e4", 10, _friedman(10, 1e4), 400, isotropic=True),
+    *_sized("origin", "far product", 20, _shifted(_products, 20, 1e4), 400),
+    *_sized("origin", "year", 7, _year, 200, 600, 1500),
+    *_sized("one-hot", "one-hot", 20, _one_hot, 200, 600, 1500),
+    *_sized("correlated", "correlated", 20, _correlated, 200, 600, 1000),
+    *_tasks(
+        "wide", "wide linear", _linear, (60, 20), (60, 100), (200, 60), isotropic=True
     ),
-    *(
-        _task("index", "single index", n, d, _single_index)
-        for n, d in ((200, 8), (500, 15))
-    ),
-    *(
-        _task("index", "even index", n, d, _even_index)
-        for n, d in ((300, 10), (800, 20))
-    ),
-    *(
-        _task("steps", "steps", n, d, _steps, noise=0.2)
-        for n, d in ((300, 10), (1000, 30))
-    ),
-    *(
-        Task("origin", name, n, 10, _friedman(10, origin), isotropic=True)
-        for name, n, origin in (("friedman", 150, 100.0), ("friedman", 400, 1e4))
-    ),
-    *(Task("origin", "year", n, 7, _year) for n in (200, 600)),
-    *(Task("one-hot", "one-hot", n, 20, _one_hot) for n in (200, 600)),
-    *(Task("correlated", "correlated", n, 20, _correlated) for n in (200, 600)),
-    *(
-        _task("wide", "wide linear", n, d, _linear, isotropic=True)
-        for n, d in ((60, 20), (60, 100), (200, 60))
-    ),
-    *(_task("wide", "wide sines", n, d, _sines) for n, d in ((200, 60), (300, 200))),
-    *(_task("wide", "wide products", n, d, _products) for n, d in ((400, 100),)),
-    *(
-        Task(
-            "rough",
-            f"rough {frequency}",
-            n,
-            6,
-            _rough(frequency),
-            noise=0.3,
-            n_inducing=m,
-        )
-        for frequency, n, m in (
-            (4, 600, None),
-            (8, 2000, None),
-            (8, 20_000, 300),
-            (12, 20_000, 300),
-        )
-    ),
-    *(
-        _task("noise", "pure noise", n, d, _noise)
-        for n, d in ((60, 5), (100, 30), (200, 10), (400, 30), (600, 60), (1200, 10))
+    *_tasks("wide", "wide sines", _sines, (200, 60), (300, 200)),
+    *_tasks("wide", "wide products", _products, (400, 100)),
+    *_sized("rough", "rough 4", 6, _rough(4), 600, 2000, noise=0.3),
+    *_sized("rough", "rough 8", 6, _rough(8), 2000, noise=0.3),
+    *_sized("rough", "rough 4", 6, _rough(4), 6000, noise=0.3, n_inducing=500),
+    *_sized("rough", "rough 8", 6, _rough(8), 20_000, noise=0.3, n_inducing=300),
+    *_sized("rough", "rough 12", 6, _rough(12), 20_000, noise=0.3, n_inducing=300),
+    *_tasks(
+        "noise",
+        "pure noise",
+        _noise,
+        *((60, 5), (60, 60), (100, 30), (200, 10), (400, 30), (600, 60), (1200, 10)),
     ),
 ]

@@ -280,6 +280,7 @@ def test_a_search_sends_samples_and_names_of_files(many_parts, monkeypatch, path
 
     monkeypatch.setattr(_race, "LEARN_ROWS", 50)
     monkeypatch.setattr(_race, "JUDGE_ROWS", 50)
+    monkeypatch.setattr(_race, "RELEVANCE_ROWS", 100)
     search = AdaptiveKernelRegressorCV(
         [NNGP("erf")], widths=(1, 10), cv=3, n_inducing=M, max_iter=5
     )

@@ -386,18 +386,19 @@ def test_search_over_scalings_equals_grid_search(name, kernel, optimizer):
 
 def test_search_fits_once_per_width_and_fold(monkeypatch):
     fits, solved = [], []
-    fit = AdaptiveKernelRegressor._fit_from
+    fit = AdaptiveKernelRegressor._solve
     at = AdaptiveKernelRegressor._at_scaling
 
-    def counted_fit(self, X, *args, **kwargs):
-        fits.append((self.width, self.scaling, len(X)))
-        return fit(self, X, *args, **kwargs)
+    def counted_fit(self, given, mean, scale, neighbour=None):
+        if neighbour is None:
+            fits.append((self.width, self.scaling, len(given.X)))
+        return fit(self, given, mean, scale, neighbour)
 
     def counted_at(self, scaling):
         solved.append((self.width, scaling, len(self.X_train_)))
         return at(self, scaling)
 
-    monkeypatch.setattr(AdaptiveKernelRegressor, "_fit_from", counted_fit)
+    monkeypatch.setattr(AdaptiveKernelRegressor, "_solve", counted_fit)
     monkeypatch.setattr(AdaptiveKernelRegressor, "_at_scaling", counted_at)
     search = AdaptiveKernelRegressorCV(
         [NNGP("erf")],
