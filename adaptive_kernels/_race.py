@@ -17,7 +17,7 @@ from ._array import threads_for_workers, to_numpy
 from ._inducing import Sent
 from ._stacking import Mixture, sparse_mixture
 from ._starts import FIRST_RELEVANT, RELEVANCE_ROWS
-from ._tuning import FOUND, WidthPath, random_rows, warn_if_missed
+from ._tuning import WidthPath, random_rows, warn_if_missed
 from .metrics._predictions import log_densities
 
 # Rows that a fold learns from at most: a metric is a small statistic of the data.
@@ -26,10 +26,13 @@ LEARN_ROWS = 400
 JUDGE_ROWS = 1000
 # Iterations on all rows that follow, from what the best fold has learned.
 REFINE_ITER = 10
+# Rows of a fold so few that exploring all starts on it costs next to nothing.
+FEW_ROWS = 100
 # Rows that finalists learn from on one fold, where a fold has left out twice as many.
 MANY_ROWS = 2000
-# Share of what adaptation gains on the best fold that it gains on all that found it.
-MISSED = 0.5
+# Share of what adaptation gains on the best fold, in objective per observation, that it
+# gains on all that found the same, but for chance.
+MISSED, CHANCE = 0.5, 0.1
 
 
 @dataclass
@@ -166,7 +169,8 @@ class Race:
         A new path starts from that of another covariance type of the same kernel on the
         same fold, or else from the kind of start that wins on a sample of all rows.
         """
-        for pair in pairs:
+        # Kernels in an order of their own, since the first explores for the others.
+        for pair in sorted(pairs, key=lambda pair: str(self.templates[pair].kernel)):
             if pair not in self.paths:
                 self.paths[pair] = [Path() for _ in self.folds]
                 if not self._folds_found(self._kin(pair)):
@@ -209,12 +213,13 @@ class Race:
 
     def _start(self, pair, i):
         """How the path of a pair on a fold starts."""
-        kin = self._kin(pair)
-        if kin is None:
-            return {"family": self.starts[pair].family}
-        kin = self.paths[kin][i].widths
-        family = 0 if kin.found() else self.starts[pair].family
-        return {"kin": kin, "family": family}
+        first = self._kin(pair)
+        if first is None:
+            few = len(self.folds[i].rows) <= FEW_ROWS
+            return {"family": None if few else self.starts[pair].family}
+        kin = self.paths[first][i].widths
+        explored = pair in self.starts and not kin.found()
+        return {"kin": kin, "family": self.starts[pair].family if explored else 0}
 
     def _missed(self, jobs):
         """Paths that have found much less than others of the same pair."""
@@ -223,7 +228,7 @@ class Race:
             for pair, i in jobs
             if self.paths[pair][i].widths.points
             and self.paths[pair][i].widths.gain()
-            < MISSED * max(path.widths.gain() for path in self.paths[pair]) - FOUND
+            < MISSED * max(path.widths.gain() for path in self.paths[pair]) - CHANCE
         ]
 
     def _each(self, tasks):

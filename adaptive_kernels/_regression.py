@@ -39,8 +39,10 @@ class NNGPRegressor(WideNetworkRegressor):
     """Regression with the Gaussian process of an infinitely wide neural network.
 
     NNGP means neural-network Gaussian process. Variances and noise maximise the
-    evidence, by its analytic gradient, from fixed starting points that adapt to the
-    scale of X and y.
+    evidence, by its analytic gradient, from fixed starting points. X is counted from
+    the mean of its rows, so that neither the origin of a column nor the units of X and
+    y change what is found. A fit that takes for noise what a small forest predicts
+    warns.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ class NNGPRegressor(WideNetworkRegressor):
         `optimizer=None` it is taken as given; otherwise it starts the search
         together with a given `kernel`.
     optimizer : {"evidence"} or None, default="evidence"
-        None takes every variance as given.
+        None takes every variance as given, and X from the kernel's origin.
     n_restarts_optimizer : int, default=0
         Random starting points besides the fixed ones.
     n_inducing : int, default=None
@@ -405,7 +407,7 @@ random_state :
                     isotropic=isotropic,
                 )
             if self._adapts(search):
-                widths = [width for width, _ in candidates]
+                widths = {width for width, _ in candidates}
                 extend_path(
                     data, search, path, widths, self.covariance_type, known=known
                 )

@@ -55,10 +55,12 @@ class AdaptiveKernelRegressorCV(
 ):
     """A mixture of `AdaptiveKernelRegressor` members, chosen by cross-validation.
 
-    All candidates are evaluated by K-fold cross-validation. Along widths each fit
-    starts from its neighbour on the same fold, a covariance of another type from that
-    of the first, and no fold sees another's fit. A fold learns from at most 400 rows
-    and is judged on at most 1000, drawn at random.
+    All candidates are evaluated by K-fold cross-validation. On each fold a path of
+    widths leads upwards from a small width, where the best of several starts shows,
+    and downwards from infinite width where that is better; a covariance of another
+    type starts from the first. No fold sees another's fit. A fold learns from at most
+    400 rows and is judged on at most 1000, drawn at random. A fold that has found much
+    less than others is explored again.
 
     Then the predictive densities of all candidates are stacked: their mixture whose
     log density out of fold is largest predicts. It keeps few members, often two to
@@ -67,8 +69,12 @@ class AdaptiveKernelRegressorCV(
     alone. In a prediction a member counts with its weight over its standard deviation
     there, and so leaves to the others what it knows nothing about.
 
-    Members are fitted to all rows, from what they have learned on their best fold;
-    beyond 400 rows by ten iterations at most.
+    From some 1800 rows on, the members, and a diagonal covariance that adapts freely,
+    are judged again on one fold: they learn from up to 2000 of its rows, and the
+    mixture is found anew.
+
+    Members are fitted to all rows, from the best of what the folds have found and what
+    a sample of all rows shows; beyond 400 rows by ten iterations at most.
 
     Parameters
     ----------
@@ -108,7 +114,7 @@ normalize_y, tol, device, random_state :
     best_score_ : float
         Mean cross-validated score of `best_params_`.
     best_index_ : int
-        Its row in `cv_results_`.
+        Its row in `cv_results_`; of rank one unless candidates were judged again.
     best_estimator_ : AdaptiveKernelRegressor
         The best single candidate, fitted to all rows; not necessarily a member.
     cv_results_ : dict of arrays

@@ -32,6 +32,8 @@ MOST_FEATURES = 100
 # What a forest may explain of noise out of bag: on average it is less than nothing,
 # -0.04 to -0.07, with a standard deviation of some 0.1 / sqrt(n).
 CHANCE, CHANCE_OF_ROW = 0.01, 0.5
+# Pairs of more features than these would take more memory than the rows.
+MOST_PAIRED = 1000
 # Standard scores beyond this count as this.
 CLIP = 3.0
 # Numbers of leading features that a start is limited to.
@@ -41,36 +43,40 @@ RESTARTS = 8
 LEAST = 1e-3
 
 
-def natural_start(data, search, noise, root=None, size=1.0):
+def natural_start(data, search, noise, size=1.0):
     """Point in the data's own units that leaves a share `noise` to noise.
 
     The mean variance of a pre-activation is `size`, beside the bias.
     """
-    network, spread = search.template.network, target_variance(data)
-    rows = replace(data, X=apply_root(data.X, root))
-    natural = {
-        "weight_variance": size / mean_square(rows),
-        "bias_variance": START_BIAS,
-    }
-    network = replace(
-        network, **{k: v for k, v in natural.items() if k in search.bounds}
-    )
-    if "readout_variance" in search.bounds:
-        unit = replace(network, readout_variance=1.0)
-        v = variances(features(rows.X, unit), unit)
-        size = mean_over_rows(rows, v.kernel(network.tangent))
-        network = replace(network, readout_variance=(1 - noise) * spread / size)
-    alpha = noise * spread if "alpha" in search.bounds else search.template.alpha
-    return Hyperparameters(network, alpha, root)
+    return next(_points(data, search, None, [size], [noise]))
 
 
 def natural_starts(data, search, root=None):
     """Natural points of a metric at all sizes and shares of noise."""
-    return [
-        natural_start(data, search, noise, root, size)
-        for size in SIZES
-        for noise in NOISES
-    ]
+    return list(_points(data, search, root, SIZES, NOISES))
+
+
+def _points(data, search, root, sizes, noises):
+    spread, fixed_alpha = target_variance(data), search.template.alpha
+    rows = replace(data, X=apply_root(data.X, root))
+    unit = mean_square(rows)
+    for size in sizes:
+        natural = {"weight_variance": size / unit, "bias_variance": START_BIAS}
+        network = replace(
+            search.template.network,
+            **{name: v for name, v in natural.items() if name in search.bounds},
+        )
+        free = "readout_variance" in search.bounds
+        if free:
+            network = replace(network, readout_variance=1.0)
+            v = variances(features(rows.X, network), network)
+            prior = mean_over_rows(rows, v.kernel(network.tangent))
+        for noise in noises:
+            if free:
+                readout = (1 - noise) * spread / prior
+                network = replace(network, readout_variance=readout)
+            alpha = noise * spread if "alpha" in search.bounds else fixed_alpha
+            yield Hyperparameters(network, alpha, root)
 
 
 def random_starts(data, search, n_starts, rng):
@@ -78,7 +84,7 @@ def random_starts(data, search, n_starts, rng):
     starts = []
     for _ in range(n_starts):
         noise, size = 10 ** rng.uniform(-3.5, -0.3), 10 ** rng.uniform(-1.5, 1.5)
-        starts.append(natural_start(data, search, noise, size=size))
+        starts.append(natural_start(data, search, noise, size))
     return starts
 
 
@@ -195,8 +201,10 @@ def _moments(X, Y, weights):
     total = np.zeros(d)
     for y in Y.T:
         single = (shares * y) @ X
+        total += np.maximum(single**2 - 2 * np.log(d) / n, 0)
+        if d > MOST_PAIRED:
+            continue
         pairs = (X * (shares * y)[:, None]).T @ X
         pairs[np.diag_indices(d)] /= 2**0.5
-        total += np.maximum(single**2 - 2 * np.log(d) / n, 0)
         total += np.sum(np.maximum(pairs**2 - 4 * np.log(d) / n, 0), axis=0)
     return total

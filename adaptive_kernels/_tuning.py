@@ -20,14 +20,14 @@ from .theory.ascent import Solution, climb, target_variance
 from .theory.inducing import InducingData, held_out_density
 from .theory.variational import regularized_evidence
 
-SUBSAMPLE = 400
-GROWTH = 3
-EXPLORE = 20
-FINALISTS = 2
-# Objective per observation by which another start must beat the isotropic one.
-CLEARLY = 0.05
-# Log density per observation by which a doubted solution must be worse.
+# Rows that starts are explored on, and the factor to the next larger sample.
+SUBSAMPLE, GROWTH = 400, 3
+# Iterations from each start, and how many starts get the second half of them.
+EXPLORE, FINALISTS = 20, 2
+# Objective or log density per observation by which another choice must be better.
 CLOSE = 0.01
+# The same where it must beat the isotropic start: less is gained by chance, too.
+CLEARLY = 0.05
 # Width at which starts are explored, or a tenth of the smallest that is asked for.
 FREE_WIDTH = 0.1
 # Factor from one width to the next where none is asked for between.
@@ -37,8 +37,6 @@ STEP = 10.0
 BETTER = 0.5
 # Objective per observation that adaptation gains where it has found something.
 FOUND = 0.02
-# Rows of an exact fit on the way to one by inducing points.
-MOST_EXACT = 1200
 # Factor by which the noise of inducing points must exceed an exact fit's to be doubted.
 NOISIER = 1.3
 # Share of the variance from which such a doubt is worth a warning.
@@ -105,7 +103,7 @@ def start_path(
         _, path.free = explore(sample, search, [everything[family]], **kind)
         path.family = family
         return path
-    winner, free = explore(sample, search, families, **kind)
+    winner, free = explore(sample, search, families, margin=CLEARLY, **kind)
     if path.share(free) < FOUND and relevant.explained > 0 and restarts:
         second, again = explore(sample, search, restarts, **kind)
         if again.value > free.value:
@@ -133,11 +131,11 @@ def _metric_families(families, sample, search):
     ]
 
 
-def explore(sample, search, families, **kind):
+def explore(sample, search, families, *, margin=CLOSE, **kind):
     """Climb a little from the best point of each family: index of the best, and it.
 
     Half-way the first and the best `FINALISTS` go on. The first is preferred unless
-    another one is clearly better.
+    another one is better by a margin for each observation.
     """
     half = EXPLORE // 2
     trials = {}
@@ -152,7 +150,7 @@ def explore(sample, search, families, **kind):
             trials[i] = _further(sample, search, start, max_iter=half, **kind)
     winner = max(trials, key=lambda i: trials[i].value)
     gain = trials[winner].value - trials[0].value
-    winner = winner if gain > CLEARLY * sample.observations() else 0
+    winner = winner if gain > margin * sample.observations() else 0
     return winner, trials[winner]
 
 
@@ -160,7 +158,6 @@ def _best_point(sample, points, width):
     """The point of largest objective."""
     if len(points) == 1:
         return points[0]
-
     return max(points, key=lambda point: _objective(sample, point, width))
 
 
@@ -225,11 +222,7 @@ def nearest(width, points):
 def best_solution(data, solutions, width):
     """The solution for other rows whose point is best for a sample of these."""
     sample = subsample(data, GROWTH * SUBSAMPLE)
-
-    def objective(solution):
-        return _objective(sample, solution.point, width)
-
-    return max(solutions, key=objective)
+    return max(solutions, key=lambda s: _objective(sample, s.point, width))
 
 
 def tune_isotropic(data, search):
@@ -261,20 +254,22 @@ def _grown(data, search, best, **kind):
     """A solution on the subsample followed to one on all rows.
 
     Between the two come samples three times as large each: where they end the next
-    run has little left to do, and a row costs the more the more there are.
+    run has little left to do, and a row costs the more the more there are. With
+    inducing points there is one such sample, since an exact fit of more costs more
+    than the bound.
     """
     if subsample(data) is data:
         return best
     sparse = isinstance(data, InducingData)
-    size = GROWTH * SUBSAMPLE
-    while size < data.X.shape[0] and not (sparse and size > MOST_EXACT):
+    rows, size = SUBSAMPLE, GROWTH * SUBSAMPLE
+    while size < data.X.shape[0] and not (sparse and rows > SUBSAMPLE):
         best = _further(subsample(data, size), search, best, **kind)
-        size *= GROWTH
+        rows, size = size, GROWTH * size
     last = _further(data, search, best, **kind)
-    return _unless_noise(data, last, best) if sparse and search.bounds else last
+    return _unless_noise(data, last, best, rows) if sparse else last
 
 
-def _unless_noise(data, bound, exact):
+def _unless_noise(data, bound, exact, rows):
     """The solution of the bound, unless it took for noise what an exact fit explains.
 
     The bound charges the inducing points for what they cannot represent, up to a point
@@ -289,13 +284,13 @@ def _unless_noise(data, bound, exact):
     best = int(np.argmax(densities))
     (reached,) = held_out_density(data, bound.point, [high])
     kept = densities[best] > reached + CLOSE
-    if high - low > LOST * target_variance(data):
-        spread = target_variance(data)
+    exactly, found = (noise_share(solution, data) for solution in (exact, bound))
+    if found - exactly > LOST:
         warnings.warn(
-            f"An exact fit of {GROWTH * SUBSAMPLE} rows takes {low / spread:.0%} of "
-            f"y's variance for noise, one by n_inducing={data.n_inducing} points "
-            f"{high / spread:.0%}: so few cannot represent the function; raise "
-            "n_inducing" + (". The kernel of the exact fit is kept." if kept else "."),
+            f"An exact fit of {rows} rows takes {exactly:.0%} of y's variance for "
+            f"noise, one by n_inducing={data.n_inducing} points {found:.0%}: so few "
+            "cannot represent the function; raise n_inducing"
+            + (". The kernel of the exact fit is kept." if kept else "."),
             ConvergenceWarning,
             stacklevel=6,
         )

@@ -341,8 +341,8 @@ def test_folds_that_found_much_less_are_explored_again():
     ]
     jobs = [("pair", i) for i in range(4)]
     assert race._missed(jobs) == [("pair", 2), ("pair", 3)]
-    for path in race.paths["pair"]:
-        path.widths.points[0.1] = solution(0.5)
+    for path, gain in zip(race.paths["pair"], (15.0, 9.0, 3.0, 0.0), strict=True):
+        path.widths.points[0.1] = solution(gain)
     assert race._missed(jobs) == []
 
 
