@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from ._array import LinAlgError, index_like
 from ._starts import SMALL_NOISE, natural_start, natural_starts
 from .theory.ascent import Solution, climb, target_variance
-from .theory.inducing import InducingData, held_out_density
+from .theory.inducing import InducingData, exact_held_out_density, held_out_density
 from .theory.variational import regularized_evidence
 
 # Rows that starts are explored on, and the factor to the next larger sample.
@@ -39,7 +39,7 @@ BETTER = 0.5
 FOUND = 0.02
 # Factor by which the noise of inducing points must exceed an exact fit's to be doubted.
 NOISIER = 1.3
-# Share of the variance from which such a doubt is worth a warning.
+# Log density of a row left out from which such a doubt is worth a warning.
 LOST = 0.1
 # Share of what a forest explains that a fit must explain.
 LEAST_EXPLAINED = 0.5
@@ -274,7 +274,9 @@ def _unless_noise(data, bound, exact, rows):
 
     The bound charges the inducing points for what they cannot represent, up to a point
     where noise is the better model. The exact solution of fewer rows is then taken, at
-    the noise of largest density of rows left out, if that density is larger too.
+    the noise of largest density of rows left out, if that density is larger too. Where
+    the exact fit itself predicts rows left out much better than either, a warning says
+    so.
     """
     low, high = exact.point.alpha, bound.point.alpha
     if high < NOISIER * low:
@@ -284,12 +286,13 @@ def _unless_noise(data, bound, exact, rows):
     best = int(np.argmax(densities))
     (reached,) = held_out_density(data, bound.point, [high])
     kept = densities[best] > reached + CLOSE
-    exactly, found = (noise_share(solution, data) for solution in (exact, bound))
-    if found - exactly > LOST:
+    sample = subsample(data, rows)
+    lost = exact_held_out_density(sample, exact.point) - max(densities[best], reached)
+    if lost > LOST:
         warnings.warn(
-            f"An exact fit of {rows} rows takes {exactly:.0%} of y's variance for "
-            f"noise, one by n_inducing={data.n_inducing} points {found:.0%}: so few "
-            "cannot represent the function; raise n_inducing"
+            f"n_inducing={data.n_inducing} points cannot represent the function: an "
+            f"exact fit of {rows} rows predicts rows left out better, by {lost:.2g} in "
+            "log density for each; raise n_inducing"
             + (". The kernel of the exact fit is kept." if kept else "."),
             ConvergenceWarning,
             stacklevel=6,

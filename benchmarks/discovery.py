@@ -41,7 +41,7 @@ FALSE_DISCOVERY = 0.15
 RANDOM_STARTS = 10
 # GPR-ARD costs n^3 for every length scale: beyond this it takes minutes.
 ARD_LIMIT = 200 * 20
-ARD_ROWS = 300
+ARD_ROWS = 200
 OURS = ("search", "single")
 
 
@@ -171,7 +171,7 @@ def curve(path, seeds):
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    sizes = (100, 150, 200, 250, 300, 400, 600)
+    sizes = (30, 40, 50, 60, 80, 100, 150, 200, 300, 400)
     fits = {
         "AdaptiveKernelRegressorCV": (AdaptiveKernelRegressorCV().fit, importances),
         "AdaptiveKernelRegressor": (AdaptiveKernelRegressor().fit, importances),

@@ -48,7 +48,7 @@ from ..kernels._recursion import (
     symmetric_matrices,
     variances,
 )
-from .posterior import AdaptedPosterior
+from .posterior import AdaptedPosterior, GaussianPosterior
 from .variational import Data, RegularizedEvidence
 
 # Relative to the mean diagonal of K_mm: what single entries of a kernel are good for.
@@ -487,14 +487,26 @@ def held_out_density(data, point, noises):
     noises : sequence of float
     """
     rows = InducingClasses.of(replace(data, statistics=None), point)
-    xp, shares = namespace(data.X), data.shares()
     densities = []
     for noise in noises:
         mean, variance = rows.leave_one_out(noise)
-        spread = (xp.maximum(variance, 0 * variance) + noise)[:, None]
-        logs = xp.log(2 * pi * spread) + (rows.judged.Y - mean) ** 2 / spread
-        densities.append(-0.5 * float(xp.sum(shares[:, None] * logs)))
+        densities.append(_mean_density(data, mean, variance[:, None], noise))
     return densities
+
+
+def exact_held_out_density(data, point):
+    """The same of an exact posterior of plain data, at the point's own noise."""
+    posterior, _ = GaussianPosterior.fit(data, point)
+    mean, variance = posterior.leave_one_out(data)
+    return _mean_density(data, mean, variance, point.alpha)
+
+
+def _mean_density(data, mean, variance, noise):
+    """Mean over rows of the log densities of the targets, summed over outputs."""
+    xp = namespace(data.X)
+    spread = xp.maximum(variance, 0 * variance) + noise
+    logs = xp.log(2 * pi * spread) + (data.Y - mean) ** 2 / spread
+    return -0.5 * float(xp.sum(data.shares()[:, None] * logs))
 
 
 @dataclass(frozen=True)
