@@ -216,10 +216,15 @@ class Race:
         first = self._kin(pair)
         if first is None:
             few = len(self.folds[i].rows) <= FEW_ROWS
-            return {"family": None if few else self.starts[pair].family}
+            return {"family": None} if few else self._won(pair)
         kin = self.paths[first][i].widths
         explored = pair in self.starts and not kin.found()
-        return {"kin": kin, "family": self.starts[pair].family if explored else 0}
+        return {"kin": kin, **(self._won(pair) if explored else {"family": 0})}
+
+    def _won(self, pair):
+        """The start that won on all rows, and the width at which it did."""
+        path = self.starts[pair]
+        return {"family": path.family, "free_width": path.free_width}
 
     def _missed(self, jobs):
         """Paths that have found much less than others of the same pair."""

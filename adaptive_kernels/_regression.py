@@ -374,14 +374,15 @@ random_state :
         kind = width, self.covariance_type
         return start_path(data, search, relevant, *kind, **known)
 
-    def _fit_path(self, rows, looked, candidates, path=None, *, family=None, kin=None):
+    def _fit_path(self, rows, looked, candidates, path=None, *, kin=None, **start):
         """Fitted copies at (width, scaling) candidates, along one path of widths.
 
         rows, looked : X, y, weights, to learn from and to see relevance in; the second
             may be None where the family of starts needs none
-        path : WidthPath to extend, or None to start one; see `start_path` for `family`
+        path : WidthPath to extend, or None to start one
         kin : WidthPath of another covariance type for the same rows, or None. Its
             points are what this type starts from, unless a family is given.
+        start : family and free_width, as in `start_path`
 
         Returns
         -------
@@ -394,7 +395,7 @@ random_state :
         data, base._frame, search = base._problem(given)
         with small_problem_threads(given.X.shape[0]):
             known = None
-            if path is None and kin is not None and not family:
+            if path is None and kin is not None and not start.get("family"):
                 path, known = WidthPath(kin.isotropic, kin.observations), kin.points
             elif path is None:
                 isotropic = None if kin is None else kin.isotropic
@@ -403,8 +404,8 @@ random_state :
                     search,
                     lambda: base._frame.rounded(clone(self)._prepare(*looked)[0]),
                     min(width for width, _ in candidates),
-                    family=family,
                     isotropic=isotropic,
+                    **start,
                 )
             if self._adapts(search):
                 widths = {width for width, _ in candidates}

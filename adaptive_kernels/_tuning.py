@@ -81,33 +81,45 @@ class WidthPath:
 
 
 def start_path(
-    data, search, relevant, width, covariance_type, *, family=None, isotropic=None
+    data,
+    search,
+    relevant,
+    width,
+    covariance_type,
+    *,
+    family=None,
+    free_width=None,
+    isotropic=None,
 ):
     """A path without points: the isotropic solution, and the best of all starts.
 
+    Starts are explored at a tenth of the width, and again at `FREE_WIDTH`, from more
+    places, where the best explains less than a forest.
+
     width : float, the smallest that will be asked for
     family : index of the start that won on other rows, or None to explore all
+    free_width : float, at which it won
     isotropic : Solution, where it is known
     """
     sample = subsample(data)
     isotropic = isotropic or tune_isotropic(sample, search)
     families = _families(isotropic, sample, search, relevant)
-    free_width = min(width, max(FREE_WIDTH, width / STEP))
+    free_width = free_width or min(width, max(FREE_WIDTH, width / STEP))
     path = WidthPath(isotropic, sample.observations(), relevant.explained, free_width)
     if family == 0 or len(families) == 1:
         return path
-    kind = _kind(path.free_width, covariance_type)
-    restarts = _metric_families(relevant.restarts, sample, search)
-    everything = [*families, *restarts]
+    everything = [*families, *_metric_families(relevant.restarts, sample, search)]
     if family is not None and family < len(everything):
+        kind = _kind(path.free_width, covariance_type)
         _, path.free = explore(sample, search, [everything[family]], **kind)
         path.family = family
         return path
+    kind = _kind(path.free_width, covariance_type)
     winner, free = explore(sample, search, families, margin=CLEARLY, **kind)
-    if path.share(free) < FOUND and relevant.explained > 0 and restarts:
-        second, again = explore(sample, search, restarts, **kind)
-        if again.value > free.value:
-            winner, free = len(families) + second, again
+    if 1 - noise_share(free, sample) < relevant.explained:
+        path.free_width = min(width, FREE_WIDTH)
+        kind = _kind(path.free_width, covariance_type)
+        winner, free = explore(sample, search, everything, margin=CLEARLY, **kind)
     if winner > 0:
         path.family, path.free = winner, free
     return path
