@@ -28,6 +28,8 @@ EXPLORE, FINALISTS = 20, 2
 CLOSE = 0.01
 # The same where it must beat the isotropic start: less is gained by chance, too.
 CLEARLY = 0.05
+# The same far below the widths that are asked for, where labels are overfitted.
+BEYOND_CHANCE = 0.15
 # Width at which starts are explored, or a tenth of the smallest that is asked for.
 FREE_WIDTH = 0.1
 # Factor from one width to the next where none is asked for between.
@@ -93,8 +95,8 @@ def start_path(
 ):
     """A path without points: the isotropic solution, and the best of all starts.
 
-    Starts are explored at a tenth of the width, and again at `FREE_WIDTH`, from more
-    places, where the best explains less than a forest.
+    Starts are explored at a tenth of the width, and again at `FREE_WIDTH` where none
+    has won; from more places where the best explains less than a forest.
 
     width : float, the smallest that will be asked for
     family : index of the start that won on other rows, or None to explore all
@@ -116,10 +118,12 @@ def start_path(
         return path
     kind = _kind(path.free_width, covariance_type)
     winner, free = explore(sample, search, families, margin=CLEARLY, **kind)
-    if 1 - noise_share(free, sample) < relevant.explained:
+    missed = 1 - noise_share(free, sample) < relevant.explained
+    if missed or (winner == 0 and path.free_width > FREE_WIDTH):
         path.free_width = min(width, FREE_WIDTH)
         kind = _kind(path.free_width, covariance_type)
-        winner, free = explore(sample, search, everything, margin=CLEARLY, **kind)
+        tried, margin = (everything, CLEARLY) if missed else (families, BEYOND_CHANCE)
+        winner, free = explore(sample, search, tried, margin=margin, **kind)
     if winner > 0:
         path.family, path.free = winner, free
     return path
