@@ -28,7 +28,8 @@ JUDGE_ROWS = 1000
 REFINE_ITER = 10
 # Rows of a fold so few that exploring all starts on it costs next to nothing.
 FEW_ROWS = 100
-# Rows that finalists learn from on one fold, where a fold has left out twice as many.
+# Rows that finalists learn from on one fold, where it has three times as many as it
+# has learned from.
 MANY_ROWS = 2000
 # Share of what adaptation gains on the best fold, in objective per observation, that it
 # gains on all that found the same, but for chance.
@@ -96,22 +97,26 @@ def gaussian_log_density(model, X, y):
 
 def _judge(estimator, rows, width, scalings, starts, judge, test):
     """Score, densities and solution at each scaling, learned from many rows."""
-    model = clone(estimator).set_params(width=width, scaling=scalings[0])
-    with _quietly():
-        model._fit_from(*rows, starts=starts)
-        models = [model, *(model._at_scaling(scaling) for scaling in scalings[1:])]
+    models = _models(estimator, rows, width, scalings, starts, estimator.max_iter)
     return [(*_score(*judge, m, *test), m._tuned) for m in models]
 
 
 def _refit(estimator, data, width, scalings, starts):
-    """Models of one width, on all rows: one fit, and its copies at other scalings."""
+    """Models of one width, on all rows."""
     sent, *rest = data
-    data = sent.rows(), *rest
-    model = clone(estimator).set_params(width=width, scaling=scalings[0])
-    if starts and data[0].shape[0] > LEARN_ROWS:
-        model.set_params(max_iter=min(model.max_iter, REFINE_ITER))
+    rows, max_iter = (sent.rows(), *rest), estimator.max_iter
+    if starts and rows[0].shape[0] > LEARN_ROWS:
+        max_iter = min(max_iter, REFINE_ITER)
+    return _models(estimator, rows, width, scalings, starts, max_iter)
+
+
+def _models(estimator, rows, width, scalings, starts, max_iter):
+    """One fit, and its copies at other scalings."""
+    model = clone(estimator).set_params(
+        width=width, scaling=scalings[0], max_iter=max_iter
+    )
     with _quietly():
-        model._fit_from(*data, starts=starts)
+        model._fit_from(*rows, starts=starts)
         model.set_params(max_iter=estimator.max_iter)
         return [model, *(model._at_scaling(scaling) for scaling in scalings[1:])]
 

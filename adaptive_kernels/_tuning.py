@@ -105,25 +105,27 @@ def start_path(
     """
     sample = subsample(data)
     isotropic = isotropic or tune_isotropic(sample, search)
-    families = _families(isotropic, sample, search, relevant)
     free_width = free_width or min(width, max(FREE_WIDTH, width / STEP))
     path = WidthPath(isotropic, sample.observations(), relevant.explained, free_width)
-    if family == 0 or len(families) == 1:
+    if family == 0:
         return path
-    everything = [*families, *_metric_families(relevant.restarts, sample, search)]
-    if family is not None and family < len(everything):
-        kind = _kind(path.free_width, covariance_type)
-        _, path.free = explore(sample, search, [everything[family]], **kind)
-        path.family = family
-        return path
+    families = _families(isotropic, sample, search, relevant)
     kind = _kind(path.free_width, covariance_type)
+    if family is not None:
+        everything = [*families, *_restarts(sample, search, relevant)]
+        if family < len(everything):
+            _, path.free = explore(sample, search, [everything[family]], **kind)
+            path.family = family
+            return path
     winner, free = explore(sample, search, families, margin=CLEARLY, **kind)
     missed = 1 - noise_share(free, sample) < relevant.explained
     if missed or (winner == 0 and path.free_width > FREE_WIDTH):
         path.free_width = min(width, FREE_WIDTH)
         kind = _kind(path.free_width, covariance_type)
-        tried, margin = (everything, CLEARLY) if missed else (families, BEYOND_CHANCE)
-        winner, free = explore(sample, search, tried, margin=margin, **kind)
+        if missed:
+            families = [*families, *_restarts(sample, search, relevant)]
+        margin = CLEARLY if missed else BEYOND_CHANCE
+        winner, free = explore(sample, search, families, margin=margin, **kind)
     if winner > 0:
         path.family, path.free = winner, free
     return path
@@ -131,13 +133,17 @@ def start_path(
 
 def _families(isotropic, sample, search, relevant):
     """Families of starting points, in fixed order."""
-    natural = [natural_start(sample, search, SMALL_NOISE)] if search.bounds else []
     return [
         [isotropic.point],
-        *([point] for point in natural),
+        [natural_start(sample, search, SMALL_NOISE)],
         *_metric_families(relevant.families, sample, search),
         *([point] for point in search.starts),
     ]
+
+
+def _restarts(sample, search, relevant):
+    """Further families, which follow the others."""
+    return _metric_families(relevant.restarts, sample, search)
 
 
 def _metric_families(families, sample, search):

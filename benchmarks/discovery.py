@@ -92,11 +92,7 @@ def random_start(seed):
 def ard(X, y):
     """scikit-learn's process with a length scale for each column, ten restarts."""
     scaler = StandardScaler().fit(X)
-    d = X.shape[1]
-    kernel = ConstantKernel() * RBF(np.full(d, d**0.5), (1e-2, 1e4)) + WhiteKernel(0.1)
-    process = GaussianProcessRegressor(
-        kernel, normalize_y=True, n_restarts_optimizer=10, random_state=0
-    ).fit(scaler.transform(X), y)
+    process = ard_once(scaler.transform(X), y, restarts=10)
     process.predict = lambda rows, of=process.predict: of(scaler.transform(rows))
     return process
 
@@ -215,10 +211,12 @@ def importances(model):
     return model.feature_importances_
 
 
-def ard_once(X, y):
+def ard_once(X, y, restarts=0):
     d = X.shape[1]
     kernel = ConstantKernel() * RBF(np.full(d, d**0.5), (1e-2, 1e4)) + WhiteKernel(0.1)
-    return GaussianProcessRegressor(kernel, normalize_y=True).fit(X, y)
+    return GaussianProcessRegressor(
+        kernel, normalize_y=True, n_restarts_optimizer=restarts, random_state=0
+    ).fit(X, y)
 
 
 def boosted(X, y):
