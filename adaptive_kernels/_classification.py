@@ -348,11 +348,8 @@ class AdaptiveKernelClassifier(
         One variance per feature, or all covariances.
     class_weight, optimizer, n_restarts_optimizer, n_inducing, device, random_state :
         As in `NNGPClassifier`.
-    max_iter : int, default=200
-        Iterations of the optimizer at full size.
-    tol : float, default=1.0
-        As in `AdaptiveKernelRegressor`; looser, since the evidence of labels taken for
-        Gaussian numbers needs no digits.
+    max_iter, tol :
+        As in `AdaptiveKernelRegressor`.
 
     Attributes
     ----------
@@ -400,7 +397,7 @@ feature_names_in_ :
         n_restarts_optimizer=0,
         n_inducing=None,
         max_iter=200,
-        tol=1.0,
+        tol=0.2,
         device=None,
         random_state=None,
     ):

@@ -15,7 +15,7 @@ from ._classification import AdaptiveKernelClassifier, calibrated
 from ._inducing import AllRows
 from ._labels import LEAST_ROWS, codes_of, signed_columns, stratified_rows
 from ._race import Fold, Race
-from ._search import AdaptiveKernelRegressorCV
+from ._search import MOST_FOLDS, AdaptiveKernelRegressorCV, default_folds
 from ._stacking import SLACK, average
 from .kernels import NNGP
 
@@ -37,8 +37,9 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
     """A mixture of `AdaptiveKernelClassifier` members, chosen by cross-validation.
 
     Candidates are evaluated in three steps, by the log loss of calibrated probabilities
-    on rows held out: the kernel, at a middle width and the first covariance type; the
-    covariance type, for the two best kernels; all widths, for the best of these pairs.
+    on rows held out: the kernel, at the smallest and a middle width and the first
+    covariance type; the covariance type, for the two best kernels; all widths, for the
+    best of these pairs.
     The probabilities of all candidates are then stacked, as `AdaptiveKernelRegressorCV`
     stacks densities: few members remain, often two or three.
 
@@ -50,13 +51,14 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
     kernels : list of NNGP or NTK, default=None
         None means erf, ReLU and the cosine whose NNGP is the radial-basis-function
         kernel.
-    widths : sequence of float, default=(1, 3, 10, 100, inf)
+    widths : sequence of float, default=(0.1, 1, 10, 100, inf)
         Numbers of hidden units. A full covariance is tried from 10 up, if there is such
         a width, since it overfits labels at smaller ones.
     covariance_types : sequence of {"diag", "full"}, default=("diag", "full")
-    cv : int, cross-validation generator or iterable, default=3
-        A number of folds is stratified and shuffled, with `random_state` or with
-        seed 0.
+    cv : int, cross-validation generator or iterable, default=None
+        None means five folds up to 300 rows (three where a class has fewer than five),
+        three beyond. A number of folds is stratified and shuffled, with `random_state`
+        or with seed 0.
     scoring : str, callable or None, default=None
         None is the mean log probability of the labels. With any other score nothing is
         stacked: the best candidate predicts alone.
@@ -123,9 +125,9 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         self,
         kernels=None,
         *,
-        widths=(1, 3, 10, 100, inf),
+        widths=(0.1, 1, 10, 100, inf),
         covariance_types=("diag", "full"),
-        cv=3,
+        cv=None,
         scoring=None,
         n_jobs=None,
         class_weight=None,
@@ -165,7 +167,7 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
             kernels,
             widths=self.widths,
             covariance_types=self.covariance_types,
-            cv=_capped(self._splitter().split(to_numpy(X), codes), codes),
+            cv=_capped(self._splitter(codes).split(to_numpy(X), codes), codes),
             scoring=self.scoring and HeldOutScore(template, classes, self.scoring),
             n_jobs=self.n_jobs,
             **shared,
@@ -193,11 +195,14 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         member._adopt(regressor, rows)
         return member
 
-    def _splitter(self):
+    def _splitter(self, codes):
         if self.cv is not None and not isinstance(self.cv, Integral):
             return check_cv(self.cv, classifier=True)
         seed = 0 if self.random_state is None else self.random_state
-        n_splits = 3 if self.cv is None else self.cv
+        n_splits = self.cv
+        if n_splits is None:
+            rarest = int(np.min(np.bincount(codes)))
+            n_splits = default_folds(len(codes)) if rarest >= MOST_FOLDS else 3
         return StratifiedKFold(n_splits, shuffle=True, random_state=seed)
 
     @property
@@ -263,13 +268,11 @@ class ClassSearch(AdaptiveKernelRegressorCV):
             templates, data, folds, self.scoring, self.n_jobs, class_log_density
         )
         first = [(k, types[0]) for k in range(len(kernels))]
-        large = _middle(self.widths)
-        race.run(first, [(large, 1.0)])
+        race.run(first, _two_widths(self.widths))
         best = [k for k, _ in _ranking(race)[:2]]
         for kind in types[1:]:
-            widths = self._widths_of(kind)
-            second = _middle(widths)
-            race.run([(k, kind) for k in best], [(second, 1.0)])
+            widths = _two_widths(self._widths_of(kind))
+            race.run([(k, kind) for k in best], widths)
         leader = _ranking(race)[0]
         race.run([leader], [(w, 1.0) for w in self._widths_of(leader[1])])
         self.n_splits_ = len(folds)
@@ -297,10 +300,14 @@ def _ranking(race):
     return sorted(race.paths, key=score, reverse=True)
 
 
-def _middle(widths):
-    """A finite width (or infinity) around the middle of the grid."""
+def _two_widths(widths):
+    """Candidates by which pairs are compared: the smallest width and a middle one.
+
+    At the smallest shows what only a kernel that adapts freely can find.
+    """
     finite = sorted(w for w in widths if not isinf(w)) or [inf]
-    return finite[len(finite) // 2]
+    chosen = dict.fromkeys([finite[0], finite[len(finite) // 2]])
+    return [(width, 1.0) for width in chosen]
 
 
 def signed_rows(regressor):

@@ -31,6 +31,8 @@ from ._stacking import average, predict_mixture
 from .kernels import NNGP
 from .theory.approximations import GAUSSIAN
 
+# Folds where rows are few.
+MOST_FOLDS = 5
 _SHARED = (
     "scale_noise",
     "approximation",
@@ -250,7 +252,7 @@ normalize_y, tol, device, random_state :
         if self.cv is not None and not isinstance(self.cv, Integral):
             return check_cv(self.cv)
         seed = 0 if self.random_state is None else self.random_state
-        n_splits = _n_folds(n_samples) if self.cv is None else self.cv
+        n_splits = default_folds(n_samples) if self.cv is None else self.cv
         return KFold(n_splits, shuffle=True, random_state=seed)
 
     def _template(self, kernel, covariance_type):
@@ -387,6 +389,6 @@ normalize_y, tol, device, random_state :
         return self.n_features_in_
 
 
-def _n_folds(n_samples):
+def default_folds(n_samples):
     """More folds where rows are few: there they cost little and every row counts."""
-    return 5 if n_samples <= 300 else 3
+    return MOST_FOLDS if n_samples <= 300 else 3

@@ -5,7 +5,7 @@ are drawn anew for each seed; test rows carry no noise, so that an R2 of 1 can b
 reached.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ class Task:
     noise : float, standard deviation of the noise in units of the function's
     isotropic : bool, whether a kernel without a learned metric can do it
     n_inducing : int or None, for tables too large for an exact fit
+    classes : bool, whether the target is the sign of the function with its noise
     """
 
     kind: str
@@ -32,15 +33,22 @@ class Task:
     noise: float = 0.1
     isotropic: bool = False
     n_inducing: int | None = None
+    classes: bool = False
 
     def tables(self, seed):
-        """X, y, X_test and f_test, with y in units of the function's deviation."""
+        """X, y, X_test and f_test, with y in units of the function's deviation.
+
+        Of classes y and f_test are 0 or 1; where there is no function f_test is chance.
+        """
         rng = np.random.default_rng([seed, *map(ord, self.name)])
         X, f = self.make(rng, self.n + TEST_ROWS)
         f = f - np.mean(f)
         signal = np.std(f)
         f = f / (signal or 1.0)
         y = f + (self.noise if signal else 1.0) * rng.standard_normal(len(f))
+        if self.classes:
+            f = np.where((f if signal else y) > 0, 1.0, 0.0)
+            y = np.where(y > 0, 1.0, 0.0)
         return X[: self.n], y[: self.n], X[self.n :], f[self.n :]
 
 
@@ -227,4 +235,38 @@ TASKS = [
         _noise,
         *((60, 5), (60, 60), (100, 30), (200, 10), (400, 30), (600, 60), (1200, 10)),
     ),
+]
+
+# The same tables with classes for a target: those of few to many columns.
+CLASSIFIED = (
+    "two products 200x10",
+    "two products 400x30",
+    "two sines 300x30",
+    "two sines 600x32",
+    "fast sine 400x10",
+    "sparse additive 400x20",
+    "single index 500x15",
+    "even index 300x10",
+    "steps 300x10",
+    "far product 400x20",
+    "year 200x7",
+    "year 600x7",
+    "one-hot 600x20",
+    "correlated 200x20",
+    "wide linear 60x100",
+    "wide sines 200x60",
+    "wide products 400x100",
+    "pure noise 100x30",
+    "pure noise 400x30",
+    "pure noise 1200x10",
+)
+CLASS_TASKS = [
+    replace(
+        task,
+        kind="noise" if task.kind == "noise" else "classes",
+        name=f"{task.name} classes",
+        classes=True,
+    )
+    for task in TASKS
+    if task.name in CLASSIFIED
 ]

@@ -228,6 +228,18 @@ def test_classifier_finds_a_product_far_from_zero():
         assert model.fit(X[:400] + 100, y[:400]).score(X[400:] + 100, y[400:]) > 0.9
 
 
+@pytest.mark.parametrize("target", ["sines", "index"])
+def test_class_search_sees_what_shows_at_small_widths_only(target):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((900, 20 if target == "sines" else 8))
+    if target == "sines":
+        f = np.sin(3 * X[:, 0]) + np.sin(2 * X[:, 1])
+    else:
+        f = np.sin(3 * X @ np.ones(8) / 8**0.5)
+    search = AdaptiveKernelClassifierCV(kernels=[NNGP("erf")])
+    assert search.fit(X[:400], f[:400] > 0).score(X[400:], f[400:] > 0) > 0.85
+
+
 def test_relevance_ranks_single_features_and_pairs():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((500, 12))
