@@ -1,15 +1,17 @@
 """Kernels that adapt to data, built on the theory of wide neural networks."""
 
-from ._classification import AdaptiveKernelClassifier, NNGPClassifier
-from ._classification_search import AdaptiveKernelClassifierCV
-from ._features import OneStepSpikeFeatures
-from ._learning_curve import learning_curve_theory
-from ._modified_spectrum import ModifiedSpectrumRegressor
-from ._ntk import NTKClassifier, NTKRegressor
-from ._regression import AdaptiveKernelRegressor, NNGPRegressor
-from ._scaling_path import scaling_path
-from ._search import AdaptiveKernelRegressorCV
-from ._spike_spectrum import spike_spectrum
+from .analysis.learning_curve import learning_curve_theory
+from .analysis.scaling_path import scaling_path
+from .analysis.spike_spectrum import spike_spectrum
+from .estimators.adaptive_classifier import AdaptiveKernelClassifier
+from .estimators.adaptive_regressor import AdaptiveKernelRegressor
+from .estimators.modified_spectrum import ModifiedSpectrumRegressor
+from .estimators.neural_tangent import NTKClassifier, NTKRegressor
+from .estimators.nngp_classifier import NNGPClassifier
+from .estimators.nngp_regressor import NNGPRegressor
+from .estimators.one_step_features import OneStepSpikeFeatures
+from .model_selection.classifier_search import AdaptiveKernelClassifierCV
+from .model_selection.regressor_search import AdaptiveKernelRegressorCV
 
 __version__ = "0.1.0.dev0"
 

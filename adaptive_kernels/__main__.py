@@ -40,7 +40,7 @@ def main(argv=None):
     options = vars(parser.parse_args(argv))
     options.pop("command")
     try:
-        from ._compare import InputError, compare
+        from ._cli import InputError, compare
     except ModuleNotFoundError as error:
         missing = str(error.name).partition(".")[0]
         if missing not in ("matplotlib", "pandas", "rich"):

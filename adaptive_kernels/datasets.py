@@ -5,7 +5,8 @@ from numbers import Integral, Real
 import numpy as np
 from numpy.polynomial import hermite_e
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils._param_validation import Interval, validate_params
+
+from ._sklearn import Interval, validate_params
 
 
 @validate_params(

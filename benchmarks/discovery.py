@@ -43,8 +43,9 @@ from adaptive_kernels import (
     NNGPClassifier,
     NNGPRegressor,
 )
+from adaptive_kernels.estimators.finite_width import Tuned
+from adaptive_kernels.inference.optimization import maximize_evidence
 from adaptive_kernels.kernels import NNGP
-from adaptive_kernels.theory.ascent import climb
 
 CLOSE = 0.02
 FALSE_DISCOVERY = 0.15
@@ -108,7 +109,7 @@ def random_classifier(seed, width):
 
 
 def random_start(seed, width=1.0):
-    """A fit that climbs from one random point, without any other start."""
+    """A fit that starts from one random point, without any other start."""
 
     def fit(X, y):
         rng = np.random.default_rng(seed)
@@ -121,12 +122,11 @@ def random_start(seed, width=1.0):
         )
         noise = 10 ** rng.uniform(-3.5, -0.3)
         model = AdaptiveKernelRegressor(kernel, alpha=noise, width=width)
-        given, mean, scale = model._prepare(X, y, None)
-        data, model._frame, search = model._problem(given)
-        model._tuned = climb(
-            data, search, search.starts[0], width=width, covariance_type="diag"
-        )
-        model._solve(given, mean, scale)
+        rows = model._rows(X, y, None)
+        problem, frame = model._problem(rows.data)
+        solution = maximize_evidence(problem, problem.starts[0])
+        model._tuned = Tuned.of(solution, frame, problem.data)
+        model._solve(rows)
         return model
 
     return fit

@@ -21,7 +21,8 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 import adaptive_kernels
-from adaptive_kernels import AdaptiveKernelRegressor, _linalg
+from adaptive_kernels import AdaptiveKernelRegressor
+from adaptive_kernels.inference import factorization as _linalg
 from adaptive_kernels.theory import RegularizedEvidence
 
 HOME = Path(adaptive_kernels.__file__).parent

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from adaptive_kernels import AdaptiveKernelRegressor, NNGPRegressor
-from adaptive_kernels._array import cholesky, free_bytes, inverse_from_cholesky
+from adaptive_kernels._arrays import cholesky, free_bytes, inverse_from_cholesky
 from adaptive_kernels.kernels import NNGP, NTK
 from adaptive_kernels.theory import Data, Hyperparameters, RegularizedEvidence
 

@@ -30,15 +30,18 @@ from adaptive_kernels import (
     scaling_path,
 )
 from adaptive_kernels.datasets import make_ising
-from adaptive_kernels.kernels import NNGP, NTK
-from adaptive_kernels.metrics import predictive_log_density
-from adaptive_kernels.theory._annealing import neurons_of_prior
-from adaptive_kernels.theory._tilted import Problem, newton
-from adaptive_kernels.theory.descent import Preconditioner, kernel_gradient_descent
-from adaptive_kernels.theory.variational import (
+from adaptive_kernels.inference.evidence import (
     Data,
     Hyperparameters,
     RegularizedEvidence,
+)
+from adaptive_kernels.kernels import NNGP, NTK
+from adaptive_kernels.metrics import predictive_log_density
+from adaptive_kernels.theory.finite_width.sequential_monte_carlo import neurons_of_prior
+from adaptive_kernels.theory.finite_width.tilted import Problem, newton
+from adaptive_kernels.theory.kernel_regression.descent import (
+    Preconditioner,
+    kernel_gradient_descent,
 )
 
 

@@ -22,7 +22,7 @@ from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_info
 
 from adaptive_kernels import AdaptiveKernelRegressorCV, NNGPRegressor
-from adaptive_kernels._array import threads_for_workers
+from adaptive_kernels._arrays import threads_for_workers
 from adaptive_kernels.kernels import NNGP
 
 LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

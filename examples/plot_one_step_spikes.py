@@ -24,11 +24,7 @@ from sklearn.linear_model import Ridge
 from adaptive_kernels import OneStepSpikeFeatures
 from adaptive_kernels.datasets import make_single_index
 from adaptive_kernels.inspection import SpikeSpectrumDisplay
-from adaptive_kernels.theory import (
-    direction_alignment,
-    ridge_asymptotics,
-    visible_gain,
-)
+from adaptive_kernels.theory import direction_alignment, ridge_asymptotics, visible_gain
 
 n_rows, n_features, n_neurons, n_test, alpha = 1000, 500, 750, 2000, 0.1
 target, noise = (0.0, 1.0, 0.5), 0.3

@@ -24,5 +24,7 @@ def closed_figures():
 @pytest.fixture
 def small_sample(monkeypatch):
     """Learn from 120 rows of the few hundred that are given, as if of very many."""
-    monkeypatch.setattr("adaptive_kernels._inducing.SAMPLE", 120)
-    monkeypatch.setattr("adaptive_kernels._inducing.MERGED_ROWS", 200)
+    monkeypatch.setattr(
+        "adaptive_kernels.inference.subsampling.INDUCING_SAMPLE_ROWS", 120
+    )
+    monkeypatch.setattr("adaptive_kernels.inference.subsampling.MERGED_ROWS", 200)

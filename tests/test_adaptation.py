@@ -10,6 +10,8 @@ from scipy.stats import gamma
 from sklearn.exceptions import ConvergenceWarning
 
 from adaptive_kernels.datasets import make_ising
+from adaptive_kernels.inference.optimization import _RowSpace, maximize_evidence
+from adaptive_kernels.inference.problem import EvidenceProblem
 from adaptive_kernels.kernels import NNGP
 from adaptive_kernels.kernels._activations import ACTIVATIONS
 from adaptive_kernels.kernels._recursion import Network
@@ -19,15 +21,17 @@ from adaptive_kernels.theory import (
     Hyperparameters,
     RegularizedEvidence,
     Spectrum,
-    deep,
     exact,
     gaussian_adaptation,
     layer_scales,
     tree_level,
 )
-from adaptive_kernels.theory.adaptation import adapt, spike_root
-from adaptive_kernels.theory.ascent import Search, _RowSpace, climb
-from adaptive_kernels.theory.deep import _log_posterior
+from adaptive_kernels.theory.finite_width import deep
+from adaptive_kernels.theory.finite_width.deep import _log_posterior
+from adaptive_kernels.theory.finite_width.gaussian_adaptation import (
+    adapt,
+    spike_metric_sqrt,
+)
 
 # Acceptance numbers of another implementation: objective, train and test discrepancy,
 # largest weight variance over the prior.
@@ -130,14 +134,15 @@ def test_more_features_than_rows_are_adapted_in_the_span_of_the_rows(activation,
     data = Data(rng.standard_normal((6, 9)), rng.standard_normal((6, 1)))
     network = NNGP(activation).network()
     start = Hyperparameters(network, 0.05, np.diag(rng.uniform(0.5, 2, 9)))
-    search = Search(Hyperparameters(network, 0.05), {}, max_iter=500, tol=1e-7)
+    template = Hyperparameters(network, 0.05)
     kind = {"width": 5.0, "covariance_type": "full", "tree": tree}
-    found = climb(data, search, start, **kind)
-    problem = RegularizedEvidence(data, search.template, **kind)
+    limits = {"max_iter": 500, "tol": 1e-7}
+    found = maximize_evidence(EvidenceProblem(data, template, **kind, **limits), start)
+    problem = RegularizedEvidence(data, template, **kind)
     # The same objective over all nine features is stationary there.
     value, gradient = problem(
         problem.pack(
-            replace(found.point, root=np.linalg.cholesky(found.point.metric()))
+            replace(found.point, metric_sqrt=np.linalg.cholesky(found.point.metric()))
         )
     )
     assert_allclose(value, found.value, rtol=1e-9)
@@ -152,16 +157,17 @@ def test_variances_are_tuned_the_same_in_the_span_of_the_rows():
     # Two more features that are zero: three rows' worth of span less than features.
     wide = Data(np.hstack([X, np.zeros((6, 2))]), Y)
     network = NNGP("erf", weight_variance=7.0).network()
-    search = Search(
-        Hyperparameters(network, 0.1), {"weight_variance": (1e-5, 1e5)}, tol=1e-6
+    template = Hyperparameters(network, 0.1)
+    bounds, kind = (
+        {"weight_variance": (1e-5, 1e5)},
+        {"width": 5.0, "covariance_type": "full"},
     )
-    kind = {"width": 5.0, "covariance_type": "full"}
-    found = climb(wide, search, search.template, **kind)
-    problem = RegularizedEvidence(
-        wide, search.template, free=("weight_variance",), **kind
+    found = maximize_evidence(
+        EvidenceProblem(wide, template, bounds, tol=1e-6, **kind), template
     )
+    problem = RegularizedEvidence(wide, template, free=("weight_variance",), **kind)
     vector = problem.pack(
-        replace(found.point, root=np.linalg.cholesky(found.point.metric()))
+        replace(found.point, metric_sqrt=np.linalg.cholesky(found.point.metric()))
     )
     assert_allclose(problem(vector)[0], found.value, rtol=1e-9)
     assert_allclose(problem(vector)[1], 0, atol=1e-4)
@@ -173,16 +179,18 @@ def test_the_better_of_several_maxima_is_kept():
     X = np.random.default_rng(0).standard_normal((50, 10))
     y = (X[:, 0] ** 3 - 3 * X[:, 0]) / np.sqrt(6)
     kernel = NNGP("erf", bias_variance=0, readout_variance=1 / 50)
-    search = Search(Hyperparameters(kernel.network(), 0.05 / 50), {}, 80, 0.05)
-    data, kind = Data(X, y[:, None]), {"width": 50.0, "covariance_type": "full"}
-    roots = [None, spike_root(data, search.template, 50.0)]
+    data, template = Data(X, y[:, None]), Hyperparameters(kernel.network(), 0.05 / 50)
+    problem = EvidenceProblem(
+        data, template, width=50.0, covariance_type="full", max_iter=80, tol=0.05
+    )
+    roots = [None, spike_metric_sqrt(data, template, 50.0)]
     values = [
-        climb(data, search, replace(search.template, root=r), **kind).value
+        maximize_evidence(problem, replace(template, metric_sqrt=r)).value
         for r in roots
     ]
     assert abs(values[0] - values[1]) > 10
     for start in ([], roots[1:]):
-        assert adapt(data, search, start, **kind).value > max(values) - 0.1
+        assert adapt(problem, start).value > max(values) - 0.1
 
 
 DEEP = [("identity", 0.0, 2), ("erf", 0.1, 2), ("relu", 0.2, 3), ("erf", 0.0, 1)]
@@ -303,13 +311,13 @@ def test_spike_root_is_the_metric_of_the_tree_level():
     kernel = NNGP("identity", bias_variance=0, weight_variance=0.1)
     data = Data(X, y[:, None])
     point = Hyperparameters(kernel.network(), 0.02)
-    root = spike_root(data, point, 20.0)
+    root = spike_metric_sqrt(data, point, 20.0)
     spectrum = Spectrum.of_kernel(kernel(X), y)
     tree = tree_level(spectrum, noise=0.02, width=20.0)
     sigma = tree.weight_covariance((0.1 / 6) ** 0.5 * X.T @ spectrum.vectors)
     assert_allclose(root @ root.T, sigma, atol=1e-9)
-    assert spike_root(data, replace(point, alpha=0.0), 20.0) is None
-    assert spike_root(replace(data, Y=0 * data.Y), point, 20.0) is None
+    assert spike_metric_sqrt(data, replace(point, alpha=0.0), 20.0) is None
+    assert spike_metric_sqrt(replace(data, Y=0 * data.Y), point, 20.0) is None
 
 
 @pytest.mark.parametrize("dimensions", [1, 2])
@@ -333,10 +341,11 @@ def test_the_span_of_the_rows_keeps_the_kernel(dimensions):
 def test_iterations_are_limited_and_counted_in_the_span_of_the_rows():
     X, y = make_ising(6, 9, random_state=0)
     data = Data(X, y[:, None])
-    search = Search(Hyperparameters(NNGP("erf").network(), 1e-3), {}, 3, 1e-9)
+    template = Hyperparameters(NNGP("erf").network(), 1e-3)
     kind = {"width": 5.0, "covariance_type": "full"}
-    assert climb(data, search, search.template, **kind).n_iter <= 3
-    assert 3 < adapt(data, search, [], **kind).n_iter <= 6
+    problem = EvidenceProblem(data, template, max_iter=3, tol=1e-9, **kind)
+    assert maximize_evidence(problem, template).n_iter <= 3
+    assert 3 < adapt(problem, []).n_iter <= 6
 
 
 def test_deep_rescaling_has_one_output():

@@ -7,14 +7,14 @@ from scipy.optimize import minimize
 
 from adaptive_kernels import AdaptiveKernelRegressor
 from adaptive_kernels.datasets import make_gaussian_classes
-from adaptive_kernels.kernels import NNGP
-from adaptive_kernels.metrics import nc1_score
-from adaptive_kernels.theory import gaussian_adaptation
-from adaptive_kernels.theory.variational import (
+from adaptive_kernels.inference.evidence import (
     Data,
     Hyperparameters,
     RegularizedEvidence,
 )
+from adaptive_kernels.kernels import NNGP
+from adaptive_kernels.metrics import nc1_score
+from adaptive_kernels.theory import gaussian_adaptation
 
 WIDTH, READOUT, NOISE = 500, 1 / 128, 1e-6
 

@@ -40,11 +40,13 @@ from scipy.special import gammaln
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from adaptive_kernels import AdaptiveKernelRegressor, NNGPRegressor, _regression
+from adaptive_kernels import AdaptiveKernelRegressor, NNGPRegressor
 from adaptive_kernels.datasets import make_ising
+from adaptive_kernels.estimators import finite_width
 from adaptive_kernels.kernels import NNGP, NTK
 from adaptive_kernels.kernels._recursion import features
-from adaptive_kernels.theory import _annealing, gaussian_adaptation, sampled
+from adaptive_kernels.theory import gaussian_adaptation, sampled
+from adaptive_kernels.theory.finite_width import sequential_monte_carlo
 
 
 def repeated(weighted):
@@ -458,8 +460,8 @@ REFUSED = [
 
 @pytest.mark.parametrize(("name", "kernel", "targets", "message"), REFUSED)
 def test_theories_that_do_not_exist(monkeypatch, name, kernel, targets, message):
-    for function in ("tune_isotropic", "tune_covariance", "go_on"):
-        monkeypatch.setattr(_regression, function, no_tuning)
+    for function in ("tune_isotropic", "tune_covariance", "warm_start"):
+        monkeypatch.setattr(finite_width, function, no_tuning)
     with pytest.raises(ValueError, match=message):
         AdaptiveKernelRegressor(kernel, approximation=name).fit(X, targets)
 
@@ -542,7 +544,7 @@ EXTREMES = {
 def test_extremes_are_finite(monkeypatch, name, case, tuning, bias):
     if name == "sampled" and (tuning or bias):
         pytest.skip("takes minutes, and the data are as extreme without")
-    monkeypatch.setattr(_annealing, "MAX_STAGES", 10)
+    monkeypatch.setattr(sequential_monte_carlo, "MAX_STAGES", 10)
     case = dict(EXTREMES[case])
     rows = X[case.pop("rows", np.arange(12))][: case.get("n", 12)]
     rows = rows * np.array(case.pop("x", (1, 1, 1)))

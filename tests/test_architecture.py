@@ -12,41 +12,23 @@ FOLDER = Path(__file__).parents[1] / PACKAGE
 # A room is a module or a sub-package. The package itself is the roof: its __init__
 # imports what is public and is not checked, and only the top floor may import it.
 FLOORS = (
-    {"_array"},
-    {"kernels", "_linalg"},
-    {"theory", "sampling", "_starts", "_tuning"},
-    {
-        "_model",
-        "_base",
-        "_frame",
-        "_inducing",
-        "_regression",
-        "_race",
-        "_stacking",
-        "_scaling_path",
-        "_learning_curve",
-        "_search",
-        "_classification",
-        "_classification_search",
-        "_features",
-        "_labels",
-        "_ntk",
-        "_spike_spectrum",
-        "_row_blocks",
-        "_target",
-        "_modified_spectrum",
-        "metrics",
-        "datasets",
-    },
+    {"_sklearn", "_arrays"},
+    {"kernels"},
+    {"inference"},
+    {"theory", "sampling", "metrics", "datasets"},
+    {"estimators"},
+    {"model_selection"},
+    {"analysis"},
     {"inspection"},
-    {"_compare", "__main__", PACKAGE},
+    {"_cli", "__main__", PACKAGE},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-SEPARATE_ROOMS = {1}
+SEPARATE_ROOMS = {3}
 
 ARRAY_LIBRARIES = {"array_api_compat", "cupy", "cupyx", "torch"}
-MAY_PRINT = {"_compare", "__main__"}
-MAX_LINES = 700
+MAY_PRINT = {"_cli", "__main__"}
+MAX_LINES = 400
+MAX_TEST_LINES = 700
 
 
 def module_of(path):
@@ -116,11 +98,60 @@ def imports_have_no_cycle(sources):
         yield "import cycle: " + " -> ".join(reversed(error.args[1]))
 
 
-def one_file_names_array_libraries(sources):
+def one_room_names_array_libraries(sources):
     for path, source in sources.items():
         libraries = {name.split(".")[0] for name in imported_names(path, source)}
-        if path != "_array.py" and libraries & ARRAY_LIBRARIES:
-            yield f"{path} imports {sorted(libraries & ARRAY_LIBRARIES)}: use _array"
+        used = sorted(libraries & ARRAY_LIBRARIES)
+        if used and room_of(module_of(path)) != "_arrays":
+            yield f"{path} imports {used}: use _arrays"
+
+
+def one_file_names_private_parts_of_sklearn(sources):
+    for path, source in sources.items():
+        names = {
+            name
+            for name in imported_names(path, source)
+            if name.startswith("sklearn.") and "._" in name
+        }
+        if names and path != "_sklearn.py":
+            yield f"{path} imports {sorted(names)}: use _sklearn"
+
+
+def _attributes_called(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = node.func.value
+            of_self = isinstance(owner, ast.Name) and owner.id in {"self", "cls"}
+            of_super = isinstance(owner, ast.Call)
+            if not (of_self or of_super):
+                yield node.func.attr, node.lineno
+
+
+def private_methods(sources):
+    """Map the name of each private method to the floors of the classes that have it."""
+    floors = {}
+    for path, source in sources.items():
+        floor = FLOOR_OF.get(room_of(module_of(path)), 0)
+        for owner in ast.walk(ast.parse(source)):
+            if isinstance(owner, ast.ClassDef):
+                for node in owner.body:
+                    if isinstance(node, ast.FunctionDef) and is_private(node.name):
+                        floors.setdefault(node.name, set()).add(floor)
+    return floors
+
+
+def is_private(name):
+    return name.startswith("_") and not name.endswith("__")
+
+
+def private_calls_do_not_go_up(sources):
+    """No private method is called whose classes are all on higher floors."""
+    floors = private_methods(sources)
+    for path, source in sources.items():
+        here = FLOOR_OF.get(room_of(module_of(path)), 0)
+        for name, line in _attributes_called(ast.parse(source)):
+            if name in floors and min(floors[name]) > here:
+                yield f"{path}:{line} calls {name}() of a class on a floor above"
 
 
 def only_the_command_line_prints(sources):
@@ -132,17 +163,19 @@ def only_the_command_line_prints(sources):
                 yield f"{path}:{node.lineno} prints"
 
 
-def files_are_short(sources):
+def files_are_short(sources, limit=MAX_LINES):
     for path, source in sources.items():
-        if (lines := len(source.splitlines())) > MAX_LINES:
-            yield f"{path} has {lines} lines, more than {MAX_LINES}: split it"
+        if (lines := len(source.splitlines())) > limit:
+            yield f"{path} has {lines} lines, more than {limit}: split it"
 
 
 RULES = (
     every_module_has_a_floor,
     imports_go_down,
     imports_have_no_cycle,
-    one_file_names_array_libraries,
+    one_room_names_array_libraries,
+    one_file_names_private_parts_of_sklearn,
+    private_calls_do_not_go_up,
     only_the_command_line_prints,
     files_are_short,
 )
@@ -163,21 +196,28 @@ def test_package_obeys(rule):
 
 
 def test_test_files_are_short():
-    assert list(files_are_short(sources_in(Path(__file__).parent))) == []
+    sources = sources_in(Path(__file__).parent)
+    assert list(files_are_short(sources, MAX_TEST_LINES)) == []
 
 
 SOUND = {
-    "__init__.py": "from ._regression import R",
-    "_array.py": "import array_api_compat\nimport cupy as cp",
+    "__init__.py": "from .estimators.regressor import R",
+    "_arrays/__init__.py": "",
+    "_arrays/namespaces.py": "import array_api_compat\nimport cupy as cp",
     "kernels/__init__.py": "from ._base import NNGP",
-    "kernels/_base.py": "from .. import _array\nfrom ._recursion import nngp",
-    "kernels/_recursion.py": "from .._array import xp\nimport numpy.linalg",
+    "kernels/_base.py": "from .. import _arrays\nfrom ._recursion import nngp",
+    "kernels/_recursion.py": "from .._arrays.namespaces import xp\nimport numpy.linalg",
+    "inference/__init__.py": "",
     "theory/__init__.py": "",
-    "sampling.py": "from .theory import tree",
-    "_regression.py": "from sklearn import base\nfrom .kernels._base import NNGP",
-    "_search.py": "from ._regression import R",
-    "_compare.py": "from . import R, __version__\nprint(R)",
-    "__main__.py": "from adaptive_kernels._compare import compare",
+    "sampling.py": "from .inference import evidence",
+    "estimators/__init__.py": "",
+    "estimators/regressor.py": "from sklearn import base\n"
+    "from ..kernels._base import NNGP\n"
+    "class R:\n    def _fit(self):\n        self._fit()",
+    "model_selection/__init__.py": "",
+    "model_selection/search.py": "from ..estimators.regressor import R\nR()._fit()",
+    "_cli.py": "from . import R, __version__\nprint(R)",
+    "__main__.py": "from adaptive_kernels._cli import compare",
 }
 
 
@@ -186,29 +226,33 @@ def test_rule_accepts_a_sound_package(rule):
     assert list(rule(SOUND)) == []
 
 
+ARRAYS = "_arrays/namespaces.py"
+
+
 @pytest.mark.parametrize(
     ("rule", "sources", "complaint"),
     [
         (every_module_has_a_floor, {"_new.py": ""}, "place '_new' in FLOORS"),
         (every_module_has_a_floor, {"new/_part.py": ""}, "place 'new' in FLOORS"),
-        (imports_go_down, {"_array.py": "from .kernels import NNGP"}, "floor above"),
-        (imports_go_down, {"_array.py": "from . import theory"}, "floor above"),
-        (imports_go_down, {"_array.py": "import adaptive_kernels"}, "floor above"),
-        (imports_go_down, {"_search.py": "from . import R"}, "floor above"),
+        (imports_go_down, {ARRAYS: "from ..kernels import NNGP"}, "floor above"),
+        (imports_go_down, {ARRAYS: "from .. import theory"}, "floor above"),
+        (imports_go_down, {ARRAYS: "import adaptive_kernels"}, "floor above"),
+        (imports_go_down, {"model_selection/search.py": "from .. import R"}, "above"),
         (
             imports_go_down,
-            {"theory/__init__.py": "def late():\n    from .._search import S"},
-            "adaptive_kernels.theory imports adaptive_kernels._search",
+            {"theory/__init__.py": "def late():\n    from ..model_selection import S"},
+            "adaptive_kernels.theory imports adaptive_kernels.model_selection",
         ),
         (
             imports_go_down,
-            {"kernels/_base.py": "from .._linalg import solve", "_linalg.py": ""},
-            "another room of floor 1",
+            {"sampling.py": "from .theory import tree"},
+            "another room of floor 3",
         ),
         (
             imports_have_no_cycle,
-            {"_regression.py": "from ._search import S"},
-            "adaptive_kernels._regression -> adaptive_kernels._search",
+            {"estimators/regressor.py": "from ..model_selection.search import S"},
+            "adaptive_kernels.estimators.regressor -> "
+            "adaptive_kernels.model_selection.search",
         ),
         (
             imports_have_no_cycle,
@@ -216,17 +260,31 @@ def test_rule_accepts_a_sound_package(rule):
             "import cycle",
         ),
         (
-            one_file_names_array_libraries,
-            {"_search.py": "import torch.linalg"},
+            one_room_names_array_libraries,
+            {"model_selection/search.py": "import torch.linalg"},
             "torch",
         ),
         (
-            one_file_names_array_libraries,
-            {"kernels/_array.py": "from cupyx.scipy import linalg"},
+            one_room_names_array_libraries,
+            {"kernels/_arrays.py": "from cupyx.scipy import linalg"},
             "cupyx",
         ),
-        (only_the_command_line_prints, {"_search.py": "x = 1\nprint(x)"}, ":2 prints"),
-        (files_are_short, {"_search.py": "\n" * 701}, "701 lines"),
+        (
+            one_file_names_private_parts_of_sklearn,
+            {"model_selection/search.py": "from sklearn.base import _fit_context"},
+            "_fit_context",
+        ),
+        (
+            private_calls_do_not_go_up,
+            {"inference/search.py": "def run(model):\n    model._fit()"},
+            "inference/search.py:2 calls _fit()",
+        ),
+        (
+            only_the_command_line_prints,
+            {"model_selection/search.py": "x = 1\nprint(x)"},
+            ":2 prints",
+        ),
+        (files_are_short, {"model_selection/search.py": "\n" * 401}, "401 lines"),
     ],
 )
 def test_rule_can_fail(rule, sources, complaint):

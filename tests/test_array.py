@@ -12,8 +12,10 @@ import pytest
 from numpy.testing import assert_allclose
 
 import adaptive_kernels
-from adaptive_kernels import NNGPRegressor, _array, _linalg, metrics
-from adaptive_kernels._model import on_host
+from adaptive_kernels import NNGPRegressor, _arrays, metrics
+from adaptive_kernels._arrays import factors, memory, namespaces
+from adaptive_kernels.estimators.base import on_host
+from adaptive_kernels.inference import factorization
 from adaptive_kernels.kernels import NNGP, NTK
 
 RNG = np.random.default_rng(0)
@@ -34,9 +36,9 @@ def xp(request):
 
 @pytest.mark.parametrize("block", [1, 7, 30, 31])
 def test_inverse_in_blocks(block, xp, monkeypatch):
-    monkeypatch.setattr(_array, "INVERSE_BLOCK", block)
-    factor = _array.cholesky(xp.asarray(A.copy()))
-    inverse = _array.inverse_from_cholesky(factor)
+    monkeypatch.setattr(factors, "INVERSE_BLOCK", block)
+    factor = _arrays.cholesky(xp.asarray(A.copy()))
+    inverse = _arrays.inverse_from_cholesky(factor)
     assert inverse is factor
     truth = np.linalg.inv(A)
     error = np.tril(np.asarray(inverse) - truth)
@@ -47,14 +49,16 @@ def test_inverse_in_blocks(block, xp, monkeypatch):
 
 @pytest.mark.parametrize("columns", [1, 7, 30, 31])
 def test_diagonal_of_an_inverse_leaves_the_factor(columns, monkeypatch):
-    monkeypatch.setattr(_linalg, "_COLUMNS", columns)
+    monkeypatch.setattr(factorization, "_COLUMNS", columns)
     truth = np.diag(np.linalg.inv(A))
     factor = np.asfortranarray(np.linalg.cholesky(A).T).T
     before = factor.copy()
-    assert_allclose(_linalg.inverse_diagonal(factor), truth, rtol=1e-9)
+    assert_allclose(factorization.inverse_diagonal(factor), truth, rtol=1e-9)
     assert_allclose(factor, before, rtol=0)
     strict = array_api_strict.asarray(before)
-    assert_allclose(np.asarray(_linalg.inverse_diagonal(strict)), truth, rtol=1e-9)
+    assert_allclose(
+        np.asarray(factorization.inverse_diagonal(strict)), truth, rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("diagonal", [-1.0, np.nan])
@@ -62,13 +66,13 @@ def test_what_has_no_factor(diagonal, xp):
     matrix = A.copy()
     matrix[20, 20] = diagonal
     with pytest.raises(np.linalg.LinAlgError):
-        _array.cholesky(xp.asarray(matrix))
+        _arrays.cholesky(xp.asarray(matrix))
 
 
 @pytest.mark.parametrize("limits", [(-0.5, 0.5), (None, 0.5), (-0.5, None)])
 def test_clip(limits, xp):
     values = np.linspace(-1, 1, 9)
-    clipped = _array.clip(xp.asarray(values.copy()), *limits)
+    clipped = _arrays.clip(xp.asarray(values.copy()), *limits)
     assert_allclose(np.asarray(clipped), np.clip(values, *limits), rtol=0)
 
 
@@ -117,7 +121,7 @@ def test_out_of_device_memory_keeps_its_kind(monkeypatch):
         def fail(*args, kind=kind):
             raise kind("of the host")
 
-        monkeypatch.setattr(_linalg, "cholesky", fail)
+        monkeypatch.setattr(factorization, "cholesky", fail)
         with pytest.raises(MemoryError, match=cure) as caught:
             NNGPRegressor(NNGP("erf"), optimizer=None).fit(X, Y)
         assert type(caught.value) is MemoryError
@@ -129,7 +133,7 @@ def test_memory_of_a_device_counts_what_its_pool_can_give():
             free_bytes=lambda: 50, used_bytes=lambda: 70, get_limit=lambda: limit
         )
         runtime = SimpleNamespace(memGetInfo=lambda: (100, 1000))
-        return _array._free_on_device(
+        return memory._free_on_device(
             SimpleNamespace(
                 get_default_memory_pool=lambda: pool,
                 cuda=SimpleNamespace(runtime=runtime),
@@ -147,7 +151,7 @@ def test_arrays_without_a_namespace_of_their_own_pickle_as_numpy(monkeypatch):
             return X
 
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(ndarray=ndarray))
-    monkeypatch.setattr(_array, "namespace", lambda *arrays: array_api_strict)
+    monkeypatch.setattr(namespaces, "namespace", lambda *arrays: array_api_strict)
     assert on_host(ndarray()) is X
     assert on_host("text") == "text" and on_host(3.0) == 3.0
 

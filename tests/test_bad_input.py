@@ -14,8 +14,8 @@ from adaptive_kernels import (
     AdaptiveKernelRegressor,
     AdaptiveKernelRegressorCV,
     NNGPRegressor,
-    _array,
 )
+from adaptive_kernels._arrays import memory
 from adaptive_kernels.kernels import NNGP, NTK
 
 RNG = np.random.default_rng(0)
@@ -393,7 +393,7 @@ def test_ordinary_data_gives_no_warnings(make):
 
 def test_fit_beyond_memory_is_refused_with_its_size(monkeypatch):
     # Room for three matrices: the covariance needs two, the rescaling theory seven.
-    monkeypatch.setattr(_array, "free_bytes", lambda like: 3 * 8 * len(X) ** 2)
+    monkeypatch.setattr(memory, "free_bytes", lambda like: 3 * 8 * len(X) ** 2)
     diag().fit(X, Y)
     with pytest.raises(MemoryError, match="GiB"):
         rescaling().fit(X, Y)

@@ -20,13 +20,9 @@ from adaptive_kernels import (
     AdaptiveKernelClassifier,
     AdaptiveKernelClassifierCV,
     NNGPClassifier,
-    _classification,
-    _classification_search,
-    _linalg,
 )
-from adaptive_kernels._labels import stratified_rows
-from adaptive_kernels.kernels import NNGP, NTK
-from adaptive_kernels.theory.calibration import (
+from adaptive_kernels.inference import factorization, subsampling
+from adaptive_kernels.inference.calibration import (
     NOISE_RANGE,
     NOISE_STEP,
     Calibration,
@@ -34,8 +30,11 @@ from adaptive_kernels.theory.calibration import (
     fit_calibration,
     fit_class_posterior,
 )
-from adaptive_kernels.theory.posterior import GaussianPosterior
-from adaptive_kernels.theory.variational import Data, Hyperparameters
+from adaptive_kernels.inference.evidence import Data, Hyperparameters
+from adaptive_kernels.inference.posterior import GaussianPosterior
+from adaptive_kernels.inference.subsampling import stratified_rows
+from adaptive_kernels.kernels import NNGP, NTK
+from adaptive_kernels.model_selection import classifier_search
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 3))
@@ -316,8 +315,10 @@ def test_renamed_classes_permute_columns(name):
 
 def test_all_classes_share_the_factorisations(monkeypatch):
     count = []
-    cholesky = _linalg.cholesky
-    monkeypatch.setattr(_linalg, "cholesky", lambda K: count.append(1) or cholesky(K))
+    cholesky = factorization.cholesky
+    monkeypatch.setattr(
+        factorization, "cholesky", lambda K: count.append(1) or cholesky(K)
+    )
     numbers = []
     for n_classes in (2, 20):
         count.clear()
@@ -437,7 +438,7 @@ def test_stratified_rows_keep_the_frequencies(n_rows):
 def test_the_kernel_is_learned_from_a_sample_and_all_rows_predict(monkeypatch):
     rows, codes, _ = linear_truth(300, 3, 10)
     everything = fixed().fit(rows, codes)
-    monkeypatch.setattr(_classification, "KERNEL_ROWS", 60)
+    monkeypatch.setattr(subsampling, "CLASS_KERNEL_ROWS", 60)
     sampled = fixed().fit(rows, codes)
     assert sampled.X_train_.shape == (300, 4)
     assert sampled.regressor_.X_train_.shape == (60, 4)
@@ -452,16 +453,16 @@ def test_the_kernel_is_learned_from_a_sample_and_all_rows_predict(monkeypatch):
 
 def test_large_folds_are_capped(monkeypatch):
     rows, codes, _ = linear_truth(300, 2, 12)
-    monkeypatch.setattr(_classification_search, "TRAIN_ROWS", 50)
-    monkeypatch.setattr(_classification_search, "TEST_ROWS", 40)
+    monkeypatch.setattr(subsampling, "CLASS_FOLD_ROWS", 50)
+    monkeypatch.setattr(subsampling, "CLASS_VALIDATION_ROWS", 40)
     sizes = []
-    density = _classification_search.class_log_density
+    density = classifier_search.class_log_density
 
     def noted(regressor, X, columns):
         sizes.append((len(regressor.X_train_), len(X)))
         return density(regressor, X, columns)
 
-    monkeypatch.setattr(_classification_search, "class_log_density", noted)
+    monkeypatch.setattr(classifier_search, "class_log_density", noted)
     search = MODELS["search"]().fit(rows, codes)
     assert sizes == [(50, 40)] * 2
     assert search.X_train_.shape == (300, 4)
@@ -611,7 +612,9 @@ def test_rare_classes_have_places_in_a_sample(least):
 
 def test_a_pickle_holds_no_curvature():
     model = NNGPClassifier().fit(X, CODES)
-    assert model.regressor_._tuned.curvature is not None
+    assert model.regressor_._tuned.solution.curvature is not None
     copy = pickle.loads(pickle.dumps(model))
-    assert copy.regressor_._tuned.curvature is None
-    assert copy.regressor_._tuned.value == model.regressor_._tuned.value
+    assert copy.regressor_._tuned.solution.curvature is None
+    assert (
+        copy.regressor_._tuned.solution.value == model.regressor_._tuned.solution.value
+    )

@@ -13,19 +13,20 @@ from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from adaptive_kernels import __main__, _compare
-from adaptive_kernels._compare import _run
-from adaptive_kernels._compare._evaluate import evaluate, score
-from adaptive_kernels._compare._models import (
+from adaptive_kernels import __main__
+from adaptive_kernels import _cli as _compare
+from adaptive_kernels._cli import _run
+from adaptive_kernels._cli._evaluate import evaluate, score
+from adaptive_kernels._cli._models import (
     ADAPTIVE,
     GP_BASELINES,
     Model,
     TimeLimitedLBFGS,
     all_models,
 )
-from adaptive_kernels._compare._report import results_table, verdict
-from adaptive_kernels._compare._run import affordable
-from adaptive_kernels._compare._table import encoder, load_problem
+from adaptive_kernels._cli._report import results_table, verdict
+from adaptive_kernels._cli._run import affordable
+from adaptive_kernels._cli._table import encoder, load_problem
 
 
 class StandInSearch(GaussianProcessRegressor):

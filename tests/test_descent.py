@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adaptive_kernels.kernels import NTK
-from adaptive_kernels.kernels._spectrum import KernelRows, top_eigenpairs
-from adaptive_kernels.theory.descent import (
+from adaptive_kernels.kernels._eigenpairs import KernelRows, top_eigenpairs
+from adaptive_kernels.theory.kernel_regression.descent import (
     Preconditioner,
     iterations_needed,
     kernel_gradient_descent,

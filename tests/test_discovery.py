@@ -1,7 +1,6 @@
 """What chooses starts, folds and inducing points loses nothing that a fit can find."""
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,14 +17,17 @@ from adaptive_kernels import (
     NNGPClassifier,
     NNGPRegressor,
 )
-from adaptive_kernels._race import Path, Race
-from adaptive_kernels._starts import CLIP, _moments, natural_start, relevance
-from adaptive_kernels._tuning import WidthPath, warn_if_missed
+from adaptive_kernels.inference.evidence import Data, Hyperparameters
+from adaptive_kernels.inference.missed_structure import warn_if_missed
+from adaptive_kernels.inference.optimization import Solution, maximize_evidence
+from adaptive_kernels.inference.problem import EvidenceProblem
+from adaptive_kernels.inference.relevance import CLIP, _moments, measure_relevance
+from adaptive_kernels.inference.starts import natural_start
+from adaptive_kernels.inference.width_path import WidthPath
 from adaptive_kernels.kernels import NNGP, NTK
+from adaptive_kernels.model_selection.width_path_search import Path, WidthPathSearch
 from adaptive_kernels.sampling import sample_linear_network
 from adaptive_kernels.theory import gaussian_adaptation
-from adaptive_kernels.theory.ascent import Search, Solution, climb
-from adaptive_kernels.theory.variational import Data, Hyperparameters
 
 FAR = 1e4
 
@@ -244,7 +246,7 @@ def test_relevance_ranks_single_features_and_pairs():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((500, 12))
     y = np.sin(4 * X[:, 3]) + X[:, 5] * X[:, 8]
-    found = relevance(Data(X, y[:, None]))
+    found = measure_relevance(Data(X, y[:, None]))
     forest, moments, both, leading = (family[0] for family in found.families)
     assert np.argmax(forest) == 3
     assert set(np.argsort(-moments)[:2]) == {5, 8}
@@ -274,7 +276,7 @@ def test_a_forest_explains_no_noise(shape):
     for seed in range(5):
         rng = np.random.default_rng(seed)
         data = Data(rng.standard_normal(shape), rng.standard_normal((shape[0], 1)))
-        assert relevance(data).explained == 0
+        assert measure_relevance(data).explained == 0
 
 
 @pytest.mark.parametrize(
@@ -287,7 +289,7 @@ def test_a_forest_explains_no_noise(shape):
     ids=["constant X", "constant y", "three rows"],
 )
 def test_nothing_is_said_of_what_does_not_vary(data):
-    found = relevance(data)
+    found = measure_relevance(data)
     assert found.families == () and found.explained == 0
 
 
@@ -345,34 +347,32 @@ def solution(value):
 
 
 def test_folds_that_found_much_less_are_explored_again():
-    race = Race({}, None, [], None, None)
+    paths_search = WidthPathSearch({}, None, [], None, None)
     gains = (100.0, 90.0, 3.0, 0.0)
-    race.paths["pair"] = [
+    paths_search.paths["pair"] = [
         Path(widths=WidthPath(solution(0.0), 100.0, points={0.1: solution(gain)}))
         for gain in gains
     ]
     jobs = [("pair", i) for i in range(4)]
-    assert race._missed(jobs) == [("pair", 2), ("pair", 3)]
-    for path, gain in zip(race.paths["pair"], (15.0, 9.0, 3.0, 0.0), strict=True):
+    assert paths_search._missed(jobs) == [("pair", 2), ("pair", 3)]
+    for path, gain in zip(
+        paths_search.paths["pair"], (15.0, 9.0, 3.0, 0.0), strict=True
+    ):
         path.widths.points[0.1] = solution(gain)
-    assert race._missed(jobs) == []
+    assert paths_search._missed(jobs) == []
 
 
-def test_a_climb_ends_no_lower_than_it_starts():
+def test_the_optimizer_ends_no_lower_than_it_starts():
     """Where steps lead to kernel matrices that cannot be factorised."""
     rng = np.random.default_rng(0)
     X = np.repeat(rng.standard_normal((20, 3)), 2, axis=0)
     data = Data(X, np.sin(X[:, :1]))
     template = Hyperparameters(NNGP("erf").network(), 1e-5)
-    search = Search(template, {"weight_variance": (1e-5, 1e5), "alpha": (1e-16, 1.0)})
-    start = natural_start(data, search, 1e-9)
-    first = climb(data, search, start, width=1.0, covariance_type="diag", max_iter=1)
-    last = climb(
-        data,
-        replace(search, max_iter=100),
-        start,
-        width=1.0,
-        covariance_type="diag",
-        curvature=1e-9 * np.eye(5),
+    bounds = {"weight_variance": (1e-5, 1e5), "alpha": (1e-16, 1.0)}
+    problem = EvidenceProblem(
+        data, template, bounds, width=1.0, covariance_type="diag", max_iter=100
     )
+    start = natural_start(problem, 1e-9)
+    first = maximize_evidence(problem, start, max_iter=1)
+    last = maximize_evidence(problem, start, curvature=1e-9 * np.eye(5))
     assert last.value >= first.value - 1e-6

@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
 from adaptive_kernels import OneStepSpikeFeatures, spike_spectrum
-from adaptive_kernels._spike_spectrum import SpikeSpectrum
+from adaptive_kernels.analysis.spike_spectrum import SpikeSpectrum
 from adaptive_kernels.datasets import make_single_index
 from adaptive_kernels.inspection import SpikeSpectrumDisplay
 from adaptive_kernels.inspection._style import COLORS

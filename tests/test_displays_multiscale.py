@@ -20,10 +20,7 @@ from adaptive_kernels import (
     scaling_path,
 )
 from adaptive_kernels.datasets import make_ising
-from adaptive_kernels.inspection import (
-    ScalingPathDisplay,
-    WeightCovarianceDisplay,
-)
+from adaptive_kernels.inspection import ScalingPathDisplay, WeightCovarianceDisplay
 from adaptive_kernels.kernels import NNGP
 from adaptive_kernels.metrics import discrepancy
 

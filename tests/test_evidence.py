@@ -5,16 +5,16 @@ import pytest
 from numpy.testing import assert_allclose
 
 from adaptive_kernels import AdaptiveKernelRegressor
-from adaptive_kernels._linalg import factorize
-from adaptive_kernels.kernels import NNGP, NTK
-from adaptive_kernels.theory.variational import (
+from adaptive_kernels.inference.evidence import (
     VARIANCES,
     Data,
     Hyperparameters,
     RegularizedEvidence,
-    combine_roots,
+    combine_metric_sqrts,
     log_evidence,
 )
+from adaptive_kernels.inference.factorization import factorize
+from adaptive_kernels.kernels import NNGP, NTK
 
 KERNELS = [
     NNGP("erf", weight_variance=1.7, bias_variance=0.3, readout_variance=0.8),
@@ -148,20 +148,20 @@ def test_evidence_of_integer_weights_is_that_of_repeated_rows(outputs):
 @pytest.mark.parametrize("outer", ["diag", "full"])
 @pytest.mark.parametrize("inner", ["diag", "full"])
 def test_combined_roots_map_inputs_one_after_the_other(outer, inner):
-    roots = [make_point(KERNELS[0], kind).root for kind in (outer, inner)]
+    roots = [make_point(KERNELS[0], kind).metric_sqrt for kind in (outer, inner)]
     expected = np.eye(3)
     for root in roots:
         expected = expected @ (np.diag(root) if root.ndim == 1 else root)
-    combined = combine_roots(*roots)
+    combined = combine_metric_sqrts(*roots)
     combined = np.diag(combined) if combined.ndim == 1 else combined
     assert_allclose(combined, expected, rtol=1e-14)
 
 
 def test_missing_roots_are_identities():
-    root = make_point(KERNELS[0], "full").root
-    assert combine_roots(None, None) is None
-    assert_allclose(combine_roots(None, root), root)
-    assert_allclose(combine_roots(root, None), root)
+    root = make_point(KERNELS[0], "full").metric_sqrt
+    assert combine_metric_sqrts(None, None) is None
+    assert_allclose(combine_metric_sqrts(None, root), root)
+    assert_allclose(combine_metric_sqrts(root, None), root)
 
 
 def test_indefinite_matrix_says_to_raise_alpha():

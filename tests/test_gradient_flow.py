@@ -10,7 +10,7 @@ from scipy.linalg import expm
 from adaptive_kernels import NTKRegressor
 from adaptive_kernels.kernels import NNGP, NTK
 from adaptive_kernels.kernels._activations import ACTIVATIONS
-from adaptive_kernels.theory.gradient_flow import (
+from adaptive_kernels.theory.kernel_regression.gradient_flow import (
     GradientFlow,
     generalised_cross_validation,
 )

@@ -9,7 +9,7 @@ from scipy import integrate, stats
 
 from adaptive_kernels.datasets import make_single_index
 from adaptive_kernels.kernels._expansion import expansion
-from adaptive_kernels.theory.gradient_step import (
+from adaptive_kernels.theory.one_step.gradient_step import (
     FirstGradient,
     first_gradient,
     monomials,

@@ -7,20 +7,22 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from adaptive_kernels.kernels import NNGP, NTK
-from adaptive_kernels.theory import inducing as module
-from adaptive_kernels.theory.inducing import (
+from adaptive_kernels.inference import inducing_points
+from adaptive_kernels.inference.collapsed_bound import (
     JITTER,
     Basis,
-    Bound,
+    CollapsedBound,
+    SufficientStatistics,
+)
+from adaptive_kernels.inference.evidence import Data, Hyperparameters, log_evidence
+from adaptive_kernels.inference.inducing_points import (
     InducingData,
-    InducingPosterior,
-    Statistics,
     inducing_rows,
     spread_rows,
 )
-from adaptive_kernels.theory.posterior import GaussianPosterior
-from adaptive_kernels.theory.variational import Data, Hyperparameters, log_evidence
+from adaptive_kernels.inference.inducing_posterior import InducingPosterior
+from adaptive_kernels.inference.posterior import GaussianPosterior
+from adaptive_kernels.kernels import NNGP, NTK
 
 N, D, M = 40, 3, 9
 ALPHA, WIDTH = 0.3, 5.0
@@ -45,9 +47,9 @@ NETWORKS = [
 ] + [pytest.param(NNGP, np.tanh, 1, id="NNGP-tanh-1")]
 
 
-def at(cls=NNGP, activation="erf", depth=1, *, root=None, alpha=ALPHA):
+def at(cls=NNGP, activation="erf", depth=1, *, metric_sqrt=None, alpha=ALPHA):
     kernel = cls(activation, depth=depth, weight_variance=1.3, readout_variance=0.8)
-    return Hyperparameters(kernel.network(), alpha, root)
+    return Hyperparameters(kernel.network(), alpha, metric_sqrt)
 
 
 def rows(weights=None, **changes):
@@ -55,7 +57,7 @@ def rows(weights=None, **changes):
 
 
 def kernel_matrix(point, A, B):
-    kernel = NTK if point.network.tangent else NNGP
+    kernel = NTK if point.network.is_ntk else NNGP
     network = point.network
     return kernel(
         network.activation,
@@ -91,7 +93,9 @@ def dense_bound(point, weights):
 
 def bound(data, point):
     basis = Basis.of(data.inducing(), point)
-    return Bound.of(Statistics.of(basis, data.own_blocks()), point.alpha).value
+    return CollapsedBound.of(
+        SufficientStatistics.of(basis, data.own_blocks()), point.alpha
+    ).value
 
 
 def objective(data, point, covariance_type):
@@ -105,7 +109,7 @@ def objective(data, point, covariance_type):
 def test_bound_is_that_of_dense_matrices(cls, activation, depth, weights):
     if activation == "relu" and cls is NTK:
         pytest.skip("a cusp at rows that are inducing points limits precision")
-    point = at(cls, activation, depth, root=ROOTS["full"])
+    point = at(cls, activation, depth, metric_sqrt=ROOTS["full"])
     assert_allclose(bound(rows(weights), point), dense_bound(point, weights), rtol=1e-6)
 
 
@@ -117,7 +121,7 @@ def test_gradient_is_that_of_finite_differences(
 ):
     if activation == "relu" and cls is NTK:
         pytest.skip("a cusp at rows that are inducing points is not differentiable")
-    point = at(cls, activation, depth, root=ROOTS[covariance_type])
+    point = at(cls, activation, depth, metric_sqrt=ROOTS[covariance_type])
     problem = objective(rows(weights), point, covariance_type)
     vector = problem.pack(point)
     _, gradient = problem(vector)
@@ -131,7 +135,7 @@ def test_gradient_of_the_tangent_kernel_with_a_cusp():
     # Inducing points beside the rows: no pair is on the cusp.
     outside = np.vstack([X[INDEX] + 0.1, X])
     data = InducingData(outside, np.vstack([Y[INDEX], Y]), index=np.arange(M))
-    point = at(NTK, "relu", 2, root=ROOTS["diag"])
+    point = at(NTK, "relu", 2, metric_sqrt=ROOTS["diag"])
     problem = objective(data, point, "diag")
     vector = problem.pack(point)
     steps = 1e-3 * np.eye(len(vector))
@@ -142,13 +146,13 @@ def test_gradient_of_the_tangent_kernel_with_a_cusp():
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
 @pytest.mark.parametrize(("cls", "activation", "depth"), NETWORKS)
 def test_bound_is_below_the_evidence(cls, activation, depth, weights):
-    point = at(cls, activation, depth, root=ROOTS["diag"])
+    point = at(cls, activation, depth, metric_sqrt=ROOTS["diag"])
     exact = log_evidence(Data(X, Y, weights), point)
     assert bound(rows(weights), point) <= exact + 1e-6 * abs(exact)
 
 
 def test_all_rows_as_inducing_points_give_the_exact_posterior():
-    point, new = at(root=ROOTS["full"]), rng.standard_normal((7, D))
+    point, new = at(metric_sqrt=ROOTS["full"]), rng.standard_normal((7, D))
     data = rows(WEIGHTS, n_inducing=N)
     approximate, value = InducingPosterior.fit(data, point)
     exact, evidence = GaussianPosterior.fit(Data(X, Y, WEIGHTS), point)
@@ -164,12 +168,12 @@ def test_all_rows_as_inducing_points_give_the_exact_posterior():
 
 @pytest.fixture
 def fixed_points(monkeypatch):
-    monkeypatch.setattr(module, "inducing_rows", lambda *_: INDEX)
+    monkeypatch.setattr(inducing_points, "inducing_rows", lambda *_: INDEX)
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
 def test_posterior_is_that_of_dense_matrices(fixed_points, weights):
-    point, new = at(root=ROOTS["diag"]), rng.standard_normal((7, D))
+    point, new = at(metric_sqrt=ROOTS["diag"]), rng.standard_normal((7, D))
     posterior, value = InducingPosterior.fit(rows(weights), point)
     assert_allclose(value, dense_bound(point, weights), rtol=1e-7)
     Q, _, _ = dense(point, weights)
@@ -190,11 +194,11 @@ def test_posterior_is_that_of_dense_matrices(fixed_points, weights):
 
 @pytest.mark.parametrize("size", [1, 7, N])
 def test_size_of_blocks_changes_nothing(monkeypatch, size):
-    point = at(root=ROOTS["full"])
+    point = at(metric_sqrt=ROOTS["full"])
     value, gradient = (problem := objective(rows(WEIGHTS), point, "full"))(
         problem.pack(point)
     )
-    monkeypatch.setattr(module, "rows_per_block", lambda *_: size)
+    monkeypatch.setattr(inducing_points, "rows_per_block", lambda *_: size)
     again, slopes = problem(problem.pack(point))
     assert_allclose(again, value, rtol=1e-10)
     assert_allclose(slopes, gradient, rtol=1e-7, atol=1e-7)
@@ -218,7 +222,7 @@ def test_rows_of_no_weight_count_nothing():
 
 
 def test_spread_rows_are_the_greedy_choice():
-    point = at(root=ROOTS["diag"])
+    point = at(metric_sqrt=ROOTS["diag"])
     K, chosen = kernel_matrix(point, X, None), []
     for _ in range(M):
         known = K[:, chosen] @ np.linalg.solve(K[np.ix_(chosen, chosen)], K[chosen])
@@ -238,7 +242,7 @@ def test_inducing_rows_follow_the_density_in_the_metric():
     centres = rng.permutation(np.arange(8.0)) * 4
     table = np.stack([centres[groups], 50 * rng.standard_normal(400)], axis=1)
     # The second column is large, but the metric does not see it.
-    point = at(root=np.array([1.0, 1e-6]))
+    point = at(metric_sqrt=np.array([1.0, 1e-6]))
     chosen = inducing_rows(table, point, 8)
     assert sorted(table[chosen, 0]) == sorted(centres)
     assert len(inducing_rows(np.vstack([X[:5]] * 4), at(), 12)) == 5

@@ -13,16 +13,17 @@ from adaptive_kernels import (
     AdaptiveKernelClassifier,
     AdaptiveKernelClassifierCV,
     NNGPClassifier,
-    _array,
-    _classification,
-    _inducing,
 )
-from adaptive_kernels._classification import class_shares
-from adaptive_kernels._inducing import AllRows, inducing_data
+from adaptive_kernels._arrays import memory
+from adaptive_kernels.estimators.class_posteriors import class_shares
+from adaptive_kernels.inference import subsampling
+from adaptive_kernels.inference.collapsed_bound import JITTER
+from adaptive_kernels.inference.evidence import Data, Hyperparameters
+from adaptive_kernels.inference.inducing_calibration import InducingClasses
+from adaptive_kernels.inference.inducing_points import InducingData
+from adaptive_kernels.inference.posterior import GaussianPosterior
+from adaptive_kernels.inference.streaming import RowStream, inducing_data
 from adaptive_kernels.kernels import NNGP, NTK
-from adaptive_kernels.theory.inducing import JITTER, InducingClasses, InducingData
-from adaptive_kernels.theory.posterior import GaussianPosterior
-from adaptive_kernels.theory.variational import Data, Hyperparameters
 
 rng = np.random.default_rng(0)
 N, M = 400, 30
@@ -61,11 +62,11 @@ def test_leave_one_out_by_brute_force(kernel, weights):
     targets = np.eye(3)[CODES] - 1 / 3
     point = Hyperparameters(kernel.network(), 0.3)
     classes = InducingClasses.of(InducingData(X, targets, weights, n_inducing=M), point)
-    Z = classes.judged.inducing()
+    Z = classes.held_out.inducing()
     assert Z.shape == (M, 3)
     mean, variance = classes.leave_one_out(0.2)
     shares = np.ones(N) if weights is None else weights
-    for row in (0, 7, int(classes.judged.index[3]), N - 1):
+    for row in (0, 7, int(classes.held_out.index[3]), N - 1):
         expected = without(row, kernel, Z, 0.2, shares, targets)
         assert_allclose(mean[row], expected[0], rtol=1e-6, atol=1e-8)
         assert_allclose(variance[row], expected[1], rtol=1e-6)
@@ -74,12 +75,12 @@ def test_leave_one_out_by_brute_force(kernel, weights):
 def test_rows_of_a_sample_are_left_out_of_all_rows(small_sample):
     targets = np.eye(3)[CODES] - 1 / 3
     kernel = NNGP("erf")
-    rows = AllRows(X, targets, WEIGHTS, None)
+    rows = RowStream(X, targets, WEIGHTS, None)
     data = inducing_data(rows, M, np.zeros(3), np.ones(3))
     assert data.X.shape == (120, 3)
     classes = InducingClasses.of(data, Hyperparameters(kernel.network(), 0.3))
     mean, variance = classes.leave_one_out(0.2)
-    Z = classes.judged.inducing()
+    Z = classes.held_out.inducing()
     for place in (0, 50, 119):
         row = int(np.flatnonzero((X == data.X[place]).all(axis=1))[0])
         expected = without(row, kernel, Z, 0.2, WEIGHTS, targets)
@@ -138,14 +139,14 @@ def test_weights_are_repeated_rows(monkeypatch):
     weighted = model.fit(X, CODES, WEIGHTS).predict_proba(X_NEW)
     assert_allclose(model.fit(*repeated).predict_proba(X_NEW), weighted, rtol=1e-8)
     # Where nothing is merged the sums over all rows agree.
-    monkeypatch.setattr(_inducing, "MERGED_ROWS", 200)
+    monkeypatch.setattr(subsampling, "MERGED_ROWS", 200)
     point = model.regressor_._posterior.point
     sums = [
         inducing_data(
-            AllRows(rows, codes[:, None] * 1.0, weights, None),
+            RowStream(rows, codes[:, None] * 1.0, weights, None),
             60,
             *np.array([[0], [1]]),
-        ).collected(point)[2]
+        ).sufficient_statistics(point)[2]
         for rows, codes, weights in ((X, CODES, WEIGHTS), (*repeated, None))
     ]
     assert sums[0].size == sums[1].size == WEIGHTS.sum()
@@ -164,7 +165,7 @@ def test_rows_of_no_weight_count_nothing(small_sample):
 
 
 def test_rare_classes_are_learned_and_stay_rare(small_sample, monkeypatch):
-    monkeypatch.setattr(_classification, "KERNEL_ROWS", 100)
+    monkeypatch.setattr(subsampling, "CLASS_KERNEL_ROWS", 100)
     n = 4000
     rows = np.random.default_rng(1).standard_normal((n, 3))
     labels = np.where(np.arange(n) % 500 == 0, "rare", "usual")
@@ -188,7 +189,7 @@ def test_shares_give_the_classes_their_frequencies():
 
 def test_the_sample_keeps_frequencies(small_sample):
     codes = np.repeat([0, 1, 2], [40, 60, 300])
-    rows = AllRows(X, codes[:, None].astype(float), None, None)
+    rows = RowStream(X, codes[:, None].astype(float), None, None)
     sample = inducing_data(rows, M, np.zeros(1), np.ones(1), codes)
     found = np.bincount(sample.Y[:, 0].astype(int))
     assert found.sum() == 120
@@ -241,8 +242,8 @@ def test_rows_of_a_mapped_file(small_sample, tmp_path):
 
 @pytest.mark.parametrize("estimator", EACH)
 def test_what_cannot_fit_names_points_that_do(monkeypatch, estimator):
-    monkeypatch.setattr(_array, "free_bytes", lambda like: 10**6)
-    monkeypatch.setattr(_classification, "KERNEL_ROWS", 100)
+    monkeypatch.setattr(memory, "free_bytes", lambda like: 10**6)
+    monkeypatch.setattr(subsampling, "CLASS_KERNEL_ROWS", 100)
     with pytest.raises(
         MemoryError, match=r"An exact fit of 400 .* n_inducing="
     ) as found:

@@ -12,10 +12,10 @@ from adaptive_kernels import (
     AdaptiveKernelRegressor,
     AdaptiveKernelRegressorCV,
     NNGPRegressor,
-    _array,
-    _base,
     scaling_path,
 )
+from adaptive_kernels._arrays import memory
+from adaptive_kernels.estimators import wide_network
 from adaptive_kernels.kernels import NNGP, NTK
 
 rng = np.random.default_rng(0)
@@ -132,7 +132,7 @@ def test_prediction_does_not_depend_on_blocks(monkeypatch):
     model = NNGPRegressor(n_inducing=40).fit(X, y)
     mean, std = model.predict(X_NEW, return_std=True)
     plain = model.predict(X_NEW)
-    monkeypatch.setattr(_base, "PREDICTED_ROWS", 7)
+    monkeypatch.setattr(wide_network, "PREDICTED_ROWS", 7)
     assert_allclose(model.predict(X_NEW), plain, rtol=1e-10)
     assert_allclose(plain, mean, rtol=1e-10)
     assert_allclose(model.predict(X_NEW, return_std=True)[1], std, rtol=1e-10)
@@ -181,7 +181,7 @@ def test_memory_map_is_never_loaded_as_a_whole(tmp_path):
 
 
 def test_what_cannot_fit_names_points_that_do(monkeypatch):
-    monkeypatch.setattr(_array, "free_bytes", lambda like: 10**6)
+    monkeypatch.setattr(memory, "free_bytes", lambda like: 10**6)
     with pytest.raises(MemoryError, match=r"An exact fit of 300 .* GiB .* n_inducing="):
         NNGPRegressor().fit(X, y)
     with pytest.raises(MemoryError) as failure:

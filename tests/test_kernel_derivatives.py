@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from adaptive_kernels import _array
+from adaptive_kernels import _arrays
+from adaptive_kernels._arrays import blocks
 from adaptive_kernels.kernels import NNGP, NTK
 from adaptive_kernels.kernels._activations import ACTIVATIONS
 from adaptive_kernels.kernels._derivatives import vector_jacobian
@@ -44,7 +45,7 @@ def pull_back(kernel, X, cotangent=COTANGENT):
     """Derivative of sum(cotangent * kernel(X)) by log weight, bias and metric."""
     network, d = kernel.network(), X.shape[1]
     F = kernel._features(X, network)
-    xp = _array.namespace(X)
+    xp = _arrays.namespace(X)
     result = vector_jacobian(
         X,
         F,
@@ -52,7 +53,7 @@ def pull_back(kernel, X, cotangent=COTANGENT):
         variances(F, network),
         # A copy: the sweep overwrites the diagonal of what it gets.
         lambda i, j: xp.asarray(cotangent[i, j], copy=True),
-        _array.diagonal(cotangent),
+        _arrays.diagonal(cotangent),
     )
     # First-layer covariance: Sigma = weight / d * metric.
     scale = kernel.weight_variance / d
@@ -60,7 +61,7 @@ def pull_back(kernel, X, cotangent=COTANGENT):
     by_diagonal = scale * result.covariance(X, diagonal=True)
     root = np.eye(d) if kernel.metric is None else kernel.metric
     full = np.diag(root) if np.ndim(root) == 1 else root
-    log_weight = float(np.sum(_array.to_numpy(metric) * full)) + result.log_weight
+    log_weight = float(np.sum(_arrays.to_numpy(metric) * full)) + result.log_weight
     return log_weight, result.bias_variance, metric, by_diagonal
 
 
@@ -149,7 +150,7 @@ def test_products_contract_the_gradient_tensor(cls, activation, depth):
 def test_block_size_does_not_matter(cls, activation, depth, block, monkeypatch):
     kernel = make(cls, activation, depth)
     whole = pull_back(kernel, X)
-    monkeypatch.setattr(_array, "CPU_BLOCK", block)
+    monkeypatch.setattr(blocks, "CPU_BLOCK", block)
     for one, other in zip(whole, pull_back(kernel, X), strict=True):
         scale = np.abs(COTANGENT).sum() + np.abs(whole[2]).max()
         assert_allclose(other, one, rtol=0, atol=1e-13 * scale)
@@ -168,7 +169,7 @@ def test_array_libraries_agree(cls, activation, depth, library):
 
 
 def test_only_the_lower_blocks_are_asked_for(monkeypatch):
-    monkeypatch.setattr(_array, "CPU_BLOCK", 5)
+    monkeypatch.setattr(blocks, "CPU_BLOCK", 5)
     kernel, asked = make(NTK, "erf", 2), []
     F = kernel._features(X, kernel.network())
 

@@ -15,7 +15,7 @@ from sklearn.gaussian_process.kernels import RBF
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.svm import SVC
 
-from adaptive_kernels import _array
+from adaptive_kernels._arrays import blocks
 from adaptive_kernels.kernels import NNGP, NTK, PiecewiseLinear
 from adaptive_kernels.kernels._activations import ACTIVATIONS
 
@@ -114,7 +114,7 @@ def test_diag_is_the_diagonal(key, kernel):
 def test_block_size_does_not_matter(key, kernel, monkeypatch):
     truth, cross = matrix(key), cross_matrix(key)
     for block in (7,) if "tanh" in key else (7, 64, 256):
-        monkeypatch.setattr(_array, "CPU_BLOCK", block)
+        monkeypatch.setattr(blocks, "CPU_BLOCK", block)
         # BLAS sums in another order for another shape.
         assert_close(kernel(X), truth, 1e-13)
         assert_close(kernel(Z, X), cross, 1e-13)

@@ -18,7 +18,7 @@ from adaptive_kernels import (
 )
 from adaptive_kernels.kernels import NNGP, NTK
 from adaptive_kernels.theory import Spectrum
-from adaptive_kernels.theory.learning_curves import (
+from adaptive_kernels.theory.kernel_regression.learning_curves import (
     predicted_error,
     predicted_pool_error,
 )

@@ -10,7 +10,7 @@ from sklearn.kernel_ridge import KernelRidge
 
 from adaptive_kernels import learning_curve_theory
 from adaptive_kernels.kernels import NNGP, NTK
-from adaptive_kernels.theory.learning_curves import predicted_error
+from adaptive_kernels.theory.kernel_regression.learning_curves import predicted_error
 
 MODES = np.arange(1.0, 201.0)
 EIGENVALUES = MODES**-1.5

@@ -17,13 +17,13 @@ from threadpoolctl import threadpool_info
 from adaptive_kernels import (
     AdaptiveKernelRegressorCV,
     NNGPRegressor,
-    _inducing,
-    _race,
 )
-from adaptive_kernels._inducing import AllRows, MappedRows, total_statistics
-from adaptive_kernels._race import Race
+from adaptive_kernels._arrays.mapped_files import MappedRows
+from adaptive_kernels.inference import streaming, subsampling
+from adaptive_kernels.inference.evidence import Hyperparameters
+from adaptive_kernels.inference.streaming import RowStream, total_statistics
 from adaptive_kernels.kernels import NNGP
-from adaptive_kernels.theory.variational import Hyperparameters
+from adaptive_kernels.model_selection.width_path_search import WidthPathSearch
 
 N, D, M = 3000, 5, 40
 # Sums of N terms in another order, through a factor whose condition is below 1e4.
@@ -34,18 +34,18 @@ X = rng.standard_normal((N, D))
 Y = np.stack([np.sin(X[:, 0]), X[:, 1] ** 2], axis=1) + rng.standard_normal((N, 2))
 WEIGHTS = rng.uniform(0.5, 2, N)
 X_NEW = rng.standard_normal((50, D))
-ROWS = AllRows(X, Y, WEIGHTS, None)
+ROWS = RowStream(X, Y, WEIGHTS, None)
 POINT = Hyperparameters(NNGP("erf").network(), 0.1, None)
 
 
 @pytest.fixture
 def many_parts(monkeypatch):
     """Cut few rows into parts, as if there were very many."""
-    monkeypatch.setattr(_inducing, "SAMPLE", 200)
-    monkeypatch.setattr(_inducing, "MERGED_ROWS", 200)
-    monkeypatch.setattr(_inducing, "TASK_BLOCKS", 1)
-    monkeypatch.setattr(_inducing, "TASK_ROWS_PER_POINT", 1)
-    monkeypatch.setattr(_inducing, "rows_per_block", lambda *_: 400)
+    monkeypatch.setattr(subsampling, "INDUCING_SAMPLE_ROWS", 200)
+    monkeypatch.setattr(subsampling, "MERGED_ROWS", 200)
+    monkeypatch.setattr(streaming, "TASK_BLOCKS", 1)
+    monkeypatch.setattr(streaming, "TASK_ROWS_PER_POINT", 1)
+    monkeypatch.setattr(streaming, "rows_per_block", lambda *_: 400)
 
 
 @pytest.fixture
@@ -72,13 +72,13 @@ def assert_same_fit(model, reference):
 
 def do_in_tasks(monkeypatch, action):
     """Call `action` at the start of every task; it travels to the workers."""
-    original = _inducing.part_statistics
+    original = streaming.part_statistics
 
     def acting(*args):
         action()
         return original(*args)
 
-    monkeypatch.setattr(_inducing, "part_statistics", acting)
+    monkeypatch.setattr(streaming, "part_statistics", acting)
 
 
 def note_process(folder):
@@ -131,10 +131,10 @@ def test_parts_are_all_rows_once_and_in_order(many_parts):
 
 
 def test_parts_are_not_too_many_and_not_too_small(many_parts, monkeypatch):
-    monkeypatch.setattr(_inducing, "rows_per_block", lambda *_: 10)
-    monkeypatch.setattr(_inducing, "MAX_TASKS", 30)
+    monkeypatch.setattr(streaming, "rows_per_block", lambda *_: 10)
+    monkeypatch.setattr(streaming, "MAX_TASKS", 30)
     assert len(list(ROWS.parts(1))) == 30
-    monkeypatch.setattr(_inducing, "TASK_ROWS_PER_POINT", 8)
+    monkeypatch.setattr(streaming, "TASK_ROWS_PER_POINT", 8)
     assert [part.X.shape[0] for part in ROWS.parts(100)] == [800, 800, 800, 600]
 
 
@@ -247,7 +247,7 @@ def test_rows_that_no_file_holds_travel_themselves(path):
 
 def test_a_task_of_mapped_rows_is_small_also_when_sent_on(path):
     rows = np.load(path, mmap_mode="r")
-    part = next(AllRows(rows, Y[:, :1], None, None).parts(M))
+    part = next(RowStream(rows, Y[:, :1], None, None).parts(M))
     data = pickle.dumps(part)
     assert len(data) < 8 * N + 2000 < X.nbytes
     again = pickle.loads(pickle.dumps(pickle.loads(data)))
@@ -261,8 +261,8 @@ def test_rows_on_a_device_stay_in_the_process(many_parts, monkeypatch):
     def no_tasks(**_):
         raise AssertionError("rows were sent to another process")
 
-    monkeypatch.setattr(_inducing, "Parallel", no_tasks)
-    rows = AllRows(xp.asarray(X), xp.asarray(Y), xp.asarray(WEIGHTS), None)
+    monkeypatch.setattr(streaming, "Parallel", no_tasks)
+    rows = RowStream(xp.asarray(X), xp.asarray(Y), xp.asarray(WEIGHTS), None)
     total = total_statistics(xp.asarray(X[:M]), POINT, rows.parts(M))
     expected = dense_sums()
     assert_allclose(np.asarray(total.gram), expected[0], rtol=0, atol=1e-5)
@@ -278,14 +278,14 @@ def test_a_search_sends_samples_and_names_of_files(many_parts, monkeypatch, path
             function, args, kwargs = pickle.loads(sent[-1])
             yield function(*args, **kwargs)
 
-    monkeypatch.setattr(_race, "LEARN_ROWS", 50)
-    monkeypatch.setattr(_race, "JUDGE_ROWS", 50)
-    monkeypatch.setattr(_race, "RELEVANCE_ROWS", 100)
+    monkeypatch.setattr(subsampling, "FOLD_ROWS", 50)
+    monkeypatch.setattr(subsampling, "VALIDATION_ROWS", 50)
+    monkeypatch.setattr(subsampling, "RELEVANCE_ROWS", 100)
     search = AdaptiveKernelRegressorCV(
         [NNGP("erf")], widths=(1, 10), cv=3, n_inducing=M, max_iter=5
     )
     expected = search.fit(X, Y[:, 0]).predict(X_NEW)
-    monkeypatch.setattr(Race, "_each", lambda *args: list(each(*args)))
+    monkeypatch.setattr(WidthPathSearch, "_each", lambda *args: list(each(*args)))
     assert_array_equal(search.fit(X, Y[:, 0]).predict(X_NEW), expected)
     assert max(map(len, sent)) > X.nbytes  # a refit sends rows that are in memory
     sent.clear()
@@ -335,25 +335,26 @@ SEVERAL_THREADS = """
 import numpy as np
 from joblib import parallel_config
 from threadpoolctl import threadpool_info
-from adaptive_kernels import AdaptiveKernelRegressorCV, _inducing
+from adaptive_kernels import AdaptiveKernelRegressorCV
+from adaptive_kernels.inference import streaming
 from adaptive_kernels.kernels import NNGP
 from test_many_processes import POINT, ROWS, X, Y, blas_threads
 
 assert blas_threads() == 2
-seen, original = [], _inducing.part_statistics
+seen, original = [], streaming.part_statistics
 
 def noting(part):
     seen.append(blas_threads())
     return original(part)
 
-_inducing.part_statistics = noting
+streaming.part_statistics = noting
 with parallel_config("threading", n_jobs=2):
-    _inducing.total_statistics(X[:9], POINT, [ROWS] * 4)
+    streaming.total_statistics(X[:9], POINT, [ROWS] * 4)
     assert seen == [1] * 4 and blas_threads() == 2, seen
     search = AdaptiveKernelRegressorCV([NNGP("erf")], widths=(1, 10), cv=3)
     search.fit(X[:60], Y[:60, 0])
     assert blas_threads() == 2, "the search has left a limit behind"
-_inducing.total_statistics(X[:9], POINT, [ROWS])
+streaming.total_statistics(X[:9], POINT, [ROWS])
 assert seen[4:] == [2], seen
 """
 

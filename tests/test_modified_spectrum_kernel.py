@@ -7,15 +7,14 @@ from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
-from adaptive_kernels import _array
-from adaptive_kernels.kernels import NNGP, NTK, _spectrum
-from adaptive_kernels.kernels._spectrum import (
+from adaptive_kernels._arrays import memory
+from adaptive_kernels.kernels import NNGP, NTK, _eigenpairs
+from adaptive_kernels.kernels._eigenpairs import (
     KernelRows,
-    ModifiedSpectrum,
-    modified_eigenvalues,
     nystrom_eigenpairs,
     top_eigenpairs,
 )
+from adaptive_kernels.kernels._spectrum import ModifiedSpectrum, modified_eigenvalues
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((40, 3))
@@ -61,7 +60,7 @@ def test_top_eigenpairs(case, seed):
 
 
 def test_few_components_of_a_large_matrix_come_from_lanczos(monkeypatch):
-    monkeypatch.setattr(_spectrum, "_dense", None)
+    monkeypatch.setattr(_eigenpairs, "_dense", None)
     values, _ = top_eigenpairs(matrix(EIGENVALUES["lanczos"]), 30)
     assert_allclose(values, EIGENVALUES["lanczos"][:30], atol=1e-12)
 
@@ -218,7 +217,7 @@ def test_modes_follow_the_parameters():
 def test_modes_are_computed_once(monkeypatch):
     kernel = ModifiedSpectrum(BASE, X, n_components=5)
     expected = kernel(X_NEW)
-    monkeypatch.setattr(_spectrum, "top_eigenpairs", None)
+    monkeypatch.setattr(_eigenpairs, "top_eigenpairs", None)
     assert_array_equal(kernel(X_NEW), expected)
 
 
@@ -248,7 +247,7 @@ def test_modes_that_are_rounding_stay_out():
 
 
 def test_sample_that_does_not_fit_in_memory(monkeypatch):
-    monkeypatch.setattr(_array, "free_bytes", lambda like: 1000)
+    monkeypatch.setattr(memory, "free_bytes", lambda like: 1000)
     with pytest.raises(MemoryError, match="40 rows"):
         ModifiedSpectrum(None, X)(X)
 
@@ -264,7 +263,7 @@ def test_single_precision_is_computed_in_double():
 
 @pytest.mark.parametrize("size", [1, 3000, 2**27])
 def test_kernel_rows_multiply_in_blocks(monkeypatch, size):
-    monkeypatch.setattr(_spectrum, "_BLOCK_BYTES", size)
+    monkeypatch.setattr(_eigenpairs, "_BLOCK_BYTES", size)
     rows = np.vstack([X, X_NEW])
     vectors = RNG.standard_normal((49, 2))
     assert_allclose(KernelRows(BASE, rows) @ vectors, BASE(rows) @ vectors)
@@ -282,7 +281,7 @@ def test_nystrom_eigenpairs(monkeypatch):
         shapes.append(K.shape)
         return K
 
-    monkeypatch.setattr(_spectrum, "_BLOCK_BYTES", 8 * 500 * 50)
+    monkeypatch.setattr(_eigenpairs, "_BLOCK_BYTES", 8 * 500 * 50)
     rows = np.random.default_rng(1).standard_normal((500, 3))
     values, vectors = nystrom_eigenpairs(
         kernel, rows, 10, n_subsample=100, random_state=0

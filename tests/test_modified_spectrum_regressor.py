@@ -11,11 +11,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process.kernels import RBF
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from adaptive_kernels import _array, _modified_spectrum
-from adaptive_kernels._modified_spectrum import ModifiedSpectrumRegressor
+from adaptive_kernels._arrays import memory
+from adaptive_kernels.estimators import modified_spectrum
+from adaptive_kernels.estimators.modified_spectrum import ModifiedSpectrumRegressor
 from adaptive_kernels.kernels import NTK
-from adaptive_kernels.kernels._spectrum import ModifiedSpectrum, nystrom_eigenpairs
-from adaptive_kernels.theory.descent import Preconditioner, kernel_gradient_descent
+from adaptive_kernels.kernels._eigenpairs import nystrom_eigenpairs
+from adaptive_kernels.kernels._spectrum import ModifiedSpectrum
+from adaptive_kernels.theory.kernel_regression.descent import (
+    Preconditioner,
+    kernel_gradient_descent,
+)
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 3))
@@ -163,10 +168,10 @@ def test_many_rows_are_fitted_in_blocks(monkeypatch):
     rows = np.random.default_rng(4).standard_normal((200, 3))
     y = np.sin(2 * rows[:, 0])
     whole = regressor(**TIGHT).fit(rows, y)
-    monkeypatch.setattr(_modified_spectrum, "_DENSE_ROWS", 100)
-    monkeypatch.setattr(_array, "free_bytes", lambda like: 1000)
+    monkeypatch.setattr(modified_spectrum, "_DENSE_ROWS", 100)
+    monkeypatch.setattr(memory, "free_bytes", lambda like: 1000)
     subsampled = partial(nystrom_eigenpairs, n_subsample=80)
-    monkeypatch.setattr(_modified_spectrum, "nystrom_eigenpairs", subsampled)
+    monkeypatch.setattr(modified_spectrum, "nystrom_eigenpairs", subsampled)
     blocks = regressor(random_state=0, **TIGHT).fit(rows, y)
     assert_allclose(blocks.predict(X_NEW), whole.predict(X_NEW), rtol=1e-7)
     assert_allclose(blocks.eigenvalues_, whole.eigenvalues_, rtol=0.05)
@@ -176,7 +181,7 @@ def test_many_rows_are_fitted_in_blocks(monkeypatch):
 
 
 def test_matrix_that_does_not_fit_is_refused(monkeypatch):
-    monkeypatch.setattr(_array, "free_bytes", lambda like: 3 * 8 * 60**2 - 1)
+    monkeypatch.setattr(memory, "free_bytes", lambda like: 3 * 8 * 60**2 - 1)
     monkeypatch.setattr(NTK, "__call__", None)
     model = regressor()
     with pytest.raises(MemoryError, match="60 rows"):
@@ -224,7 +229,7 @@ def test_unusable_parameter_is_named(parameters):
     assert vars(model) == before
 
 
-def test_kernel_with_a_modified_spectrum_predicts_otherwise():
+def test_kernel_with_amodified_spectrum_predicts_otherwise():
     kernel = ModifiedSpectrum(NTK("relu"), X, n_components=5)
     model = regressor(kernel=kernel, alpha=0.3, normalize_y=False, **TIGHT).fit(X, Y1)
     dual = np.linalg.solve(kernel(X) + 0.3 * np.eye(60), Y1)

@@ -11,15 +11,9 @@ from scipy.stats import gamma
 from sklearn.exceptions import ConvergenceWarning
 
 from adaptive_kernels.datasets import make_ising
-from adaptive_kernels.theory import (
-    Spectrum,
-    exact,
-    multiscale,
-    one_loop,
-    scale_saddle,
-    tree_level,
-)
-from adaptive_kernels.theory._scale import _gamma_constant
+from adaptive_kernels.theory import Spectrum, exact, one_loop, scale_saddle, tree_level
+from adaptive_kernels.theory.finite_width import rescaling
+from adaptive_kernels.theory.finite_width.scale import _gamma_constant
 
 THEORIES = [tree_level, one_loop, scale_saddle, exact]
 
@@ -560,7 +554,7 @@ def test_bad_parameters_are_named(theory, parameters, message):
 
 
 def test_an_iteration_that_stops_early_warns(monkeypatch):
-    monkeypatch.setattr(multiscale, "_MAX_ITER", 2)
+    monkeypatch.setattr(rescaling, "_MAX_ITER", 2)
     task = Task(chi=50.0)
     Y = np.column_stack([task.target, task.X[:15, 0]])
     with pytest.warns(ConvergenceWarning, match="raise alpha or width"):

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from adaptive_kernels import NTKClassifier, NTKRegressor
 from adaptive_kernels.kernels import NNGP, NTK
-from adaptive_kernels.theory.gradient_flow import GradientFlow
+from adaptive_kernels.theory.kernel_regression.gradient_flow import GradientFlow
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((30, 3))

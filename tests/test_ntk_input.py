@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
 
-from adaptive_kernels import NTKClassifier, NTKRegressor, _array
+from adaptive_kernels import NTKClassifier, NTKRegressor, _arrays
+from adaptive_kernels._arrays import memory
 from adaptive_kernels.kernels import NNGP, NTK
 
 RNG = np.random.default_rng(0)
@@ -75,10 +76,10 @@ def test_regressor_on_other_array_libraries(dtype, device):
     for array in (*found, covariance, model.dual_coef_, model.eigenvalues_):
         assert type(array) is type(new) and array.device == new.device
     assert_allclose(model.time_, expected.time_, rtol=1e-6)
-    values = np.array([_array.to_numpy(array) for array in found])
+    values = np.array([_arrays.to_numpy(array) for array in found])
     assert_allclose(values, predictions(expected, host[3]), rtol=1e-6)
     truth = expected.predict(host[3], return_cov=True)[1]
-    assert_allclose(_array.to_numpy(covariance), truth, rtol=1e-6, atol=1e-8)
+    assert_allclose(_arrays.to_numpy(covariance), truth, rtol=1e-6, atol=1e-8)
     loaded = pickle.loads(pickle.dumps(model))
     assert type(loaded.dual_coef_) is np.ndarray
     assert_allclose(predictions(loaded, host[3]), values, rtol=1e-10)
@@ -94,11 +95,11 @@ def test_classifier_on_other_array_libraries():
             model = NTKClassifier().fit(rows, labels)
             found = model.predict(new)
             assert type(found) is type(new) and type(model.classes_) is type(labels)
-            answer = expected.classes_[_array.to_numpy(found)]
+            answer = expected.classes_[_arrays.to_numpy(found)]
             assert_array_equal(answer, expected.predict(X_NEW))
         model = NTKClassifier().fit(rows, COLOURS)
         assert_array_equal(model.predict(new), expected.predict(X_NEW))
-        scores = _array.to_numpy(model.decision_function(new))
+        scores = _arrays.to_numpy(model.decision_function(new))
     assert_allclose(scores, expected.decision_function(X_NEW), rtol=1e-7)
     loaded = pickle.loads(pickle.dumps(model))
     assert_array_equal(loaded.predict(X_NEW), expected.predict(X_NEW))
@@ -107,7 +108,7 @@ def test_classifier_on_other_array_libraries():
 @pytest.mark.parametrize("model", [NTKRegressor(), NTKClassifier()], ids=str)
 def test_matrix_that_does_not_fit_is_refused(model, monkeypatch):
     # The kernel, its eigenvectors and what the decomposition works in.
-    monkeypatch.setattr(_array, "free_bytes", lambda like: 4 * 8 * 30**2 - 1)
+    monkeypatch.setattr(memory, "free_bytes", lambda like: 4 * 8 * 30**2 - 1)
     monkeypatch.setattr(NTK, "__call__", None)
     before = dict(vars(model))
     with pytest.raises(MemoryError, match="30 rows"):

@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import integrate, special, stats
 from sklearn.base import clone
 
-from adaptive_kernels import OneStepSpikeFeatures, _array
+from adaptive_kernels import OneStepSpikeFeatures
+from adaptive_kernels._arrays import blocks
 from adaptive_kernels.datasets import make_single_index
 
 RNG = np.random.default_rng(0)
@@ -297,7 +298,7 @@ def test_block_size_does_not_matter(variant, monkeypatch):
     fitted = model(variant).fit(X, Y2)
     expected = fitted.transform(rows)
     # Blocks of 16 rows, the least.
-    monkeypatch.setattr(_array, "CPU_BLOCK_BYTES", 1)
+    monkeypatch.setattr(blocks, "CPU_BLOCK_BYTES", 1)
     assert len(fitted._rows.slices(rows)) == 3
     close(fitted.transform(rows), expected, 1e-13)
     close(model(variant).fit(X, Y2).transform(rows), expected, 1e-11)
@@ -305,7 +306,7 @@ def test_block_size_does_not_matter(variant, monkeypatch):
 
 @variants
 def test_memory_of_a_fit_and_a_transform_is_that_of_blocks(variant, monkeypatch):
-    monkeypatch.setattr(_array, "CPU_BLOCK_BYTES", 2**17)
+    monkeypatch.setattr(blocks, "CPU_BLOCK_BYTES", 2**17)
     rows, y = make_single_index(10_000, 100, random_state=0)
     found = model(variant, n_components=200).fit(rows[:50], y[:50])
     tracemalloc.start()
@@ -324,7 +325,7 @@ def test_memory_of_a_fit_and_a_transform_is_that_of_blocks(variant, monkeypatch)
 
 
 def test_constant_rows_have_no_spread_after_many_blocks(monkeypatch):
-    monkeypatch.setattr(_array, "CPU_BLOCK_BYTES", 1)
+    monkeypatch.setattr(blocks, "CPU_BLOCK_BYTES", 1)
     found = model(residual="full")
     with pytest.warns(UserWarning, match="does not vary"):
         found.fit(np.full((20_000, 3), 0.1), np.arange(20_000.0))

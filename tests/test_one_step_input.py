@@ -14,7 +14,8 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from adaptive_kernels import OneStepSpikeFeatures
-from adaptive_kernels import _features as module
+from adaptive_kernels._arrays import to_numpy
+from adaptive_kernels.estimators import gradient_step_model
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((40, 6)) @ np.diag([1, 2, 0.5, 1, 1, 3]) + 0.7
@@ -150,7 +151,7 @@ def test_estimator_methods():
     frame = clone(fitted).set_output(transform="pandas").fit(X, Y1).transform(X_NEW)
     assert list(frame.columns) == names
     assert_array_equal(frame.to_numpy(), fitted.transform(X_NEW))
-    assert module.OneStepSpikeFeatures().get_params()["n_components"] == 500
+    assert OneStepSpikeFeatures().get_params()["n_components"] == 500
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -337,7 +338,7 @@ def test_interrupted_fit_changes_nothing(place, monkeypatch):
 
     fitted = model().fit(X, Y1)
     before, expected = dict(vars(fitted)), fitted.transform(X_NEW)
-    monkeypatch.setattr(module, place, interrupt)
+    monkeypatch.setattr(gradient_step_model, place, interrupt)
     with pytest.raises(KeyboardInterrupt):
         fitted.fit(X[:, :3], LABELS)
     assert vars(fitted).keys() == before.keys()
@@ -371,11 +372,11 @@ def test_array_libraries_agree(variant, outputs, device):
     for name in ("weights_", "direction_", "mean_", "readout_", "initial_weights_"):
         value = getattr(found, name)
         assert type(value) is type(rows) and value.device == device
-        assert_allclose(module.to_numpy(value), getattr(expected, name), atol=1e-12)
-    assert_allclose(module.to_numpy(out), expected.transform(X_NEW), atol=1e-12)
+        assert_allclose(to_numpy(value), getattr(expected, name), atol=1e-12)
+    assert_allclose(to_numpy(out), expected.transform(X_NEW), atol=1e-12)
     assert components[1].inputs.device == device
     truth = expected.spike_components(X_NEW)[1].to_matrix()
-    assert_allclose(module.to_numpy(components[1].to_matrix()), truth, atol=1e-12)
+    assert_allclose(to_numpy(components[1].to_matrix()), truth, atol=1e-12)
     loaded = pickle.loads(pickle.dumps(found))
     assert type(loaded.weights_) is np.ndarray
     assert_allclose(loaded.transform(X_NEW), expected.transform(X_NEW), atol=1e-12)
@@ -395,4 +396,4 @@ def test_array_library_in_single_precision():
         rows = xp.asarray(X.astype(np.float32))
         out = model("all").fit(rows, xp.asarray(Y1)).transform(rows)
     assert out.dtype == xp.float32
-    close(module.to_numpy(out), features(X, variant="all"), 2e-5)
+    close(to_numpy(out), features(X, variant="all"), 2e-5)

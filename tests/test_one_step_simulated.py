@@ -5,7 +5,7 @@ from math import pi, sqrt
 import numpy as np
 import pytest
 
-from adaptive_kernels.theory.one_step import ridge_asymptotics
+from adaptive_kernels.theory.one_step.ridge_asymptotics import ridge_asymptotics
 
 
 def shifted_tanh(z):

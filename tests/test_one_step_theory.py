@@ -8,9 +8,12 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.special import ndtr
 
-from adaptive_kernels.theory.one_step import direction_alignment, ridge_asymptotics
-from adaptive_kernels.theory.random_features import bulk_resolvent
-from adaptive_kernels.theory.spike_gain import (
+from adaptive_kernels.theory.one_step.random_features import bulk_resolvent
+from adaptive_kernels.theory.one_step.ridge_asymptotics import (
+    direction_alignment,
+    ridge_asymptotics,
+)
+from adaptive_kernels.theory.one_step.spike_gain import (
     gain_from_exponent,
     gain_from_step_size,
     hermite_coefficients,

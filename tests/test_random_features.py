@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from adaptive_kernels.kernels._expansion import expansion
-from adaptive_kernels.theory.random_features import bulk_edge, bulk_resolvent
+from adaptive_kernels.theory.one_step.random_features import bulk_edge, bulk_resolvent
 
 
 def shifted_tanh(z):

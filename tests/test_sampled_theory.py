@@ -11,7 +11,10 @@ from adaptive_kernels.datasets import make_ising
 from adaptive_kernels.kernels import NNGP
 from adaptive_kernels.kernels._activations import ACTIVATIONS
 from adaptive_kernels.kernels._recursion import features
-from adaptive_kernels.theory import _annealing, _tilted, neurons, sampled
+from adaptive_kernels.theory import sampled
+from adaptive_kernels.theory.finite_width import sampled_neurons as neurons
+from adaptive_kernels.theory.finite_width import sequential_monte_carlo as _annealing
+from adaptive_kernels.theory.finite_width import tilted as _tilted
 
 ERF, RELU = ACTIVATIONS["erf"], ACTIVATIONS["relu"]
 RNG = np.random.default_rng(0)

@@ -16,11 +16,11 @@ from adaptive_kernels import (
     AdaptiveKernelRegressor,
     AdaptiveKernelRegressorCV,
     NNGPRegressor,
-    _regression,
     scaling_path,
 )
+from adaptive_kernels.estimators import finite_width
 from adaptive_kernels.kernels import NNGP
-from adaptive_kernels.theory import spectrum
+from adaptive_kernels.theory.kernel_regression import spectrum
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((14, 3))
@@ -114,10 +114,8 @@ def test_everything_is_tuned_once_at_scaling_one(name, monkeypatch):
     given = model(name, kernel, optimizer="evidence", scale_noise=True)
     singles = [clone(given).set_params(scaling=s).fit(X, Y1) for s in SCALINGS]
     tuned = []
-    tune = AdaptiveKernelRegressor._tune
-    monkeypatch.setattr(
-        AdaptiveKernelRegressor, "_tune", lambda *a: tuned.append(1) or tune(*a)
-    )
+    tune = finite_width._tune
+    monkeypatch.setattr(finite_width, "_tune", lambda *a: tuned.append(1) or tune(*a))
     path = scaling_path(given, X, Y1, scalings=SCALINGS)
     assert len(tuned) == 1
     close = 1e-3 if name in GAUSSIAN else 1e-9
@@ -131,14 +129,12 @@ def test_everything_is_tuned_once_at_scaling_one(name, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", GAUSSIAN)
-def test_every_scaling_climbs_from_its_neighbour_too(name, monkeypatch):
-    starts, adapt = [], _regression.adapt
+def test_every_scaling_starts_from_its_neighbour_too(name, monkeypatch):
+    starts, adapt = [], finite_width.adapt
     monkeypatch.setattr(
-        _regression,
+        finite_width,
         "adapt",
-        lambda data, search, roots, **kind: (
-            starts.append(roots) or adapt(data, search, roots, **kind)
-        ),
+        lambda problem, roots: starts.append(roots) or adapt(problem, roots),
     )
     path = scaling_path(model(name, NNGP("erf")), X, Y1, scalings=[2, 5, 20])
     assert len(starts) == 3
@@ -191,12 +187,12 @@ def test_one_decomposition_where_scaling_multiplies_the_kernel(
 
 
 def test_the_kernel_of_new_rows_is_computed_once(monkeypatch):
-    from adaptive_kernels.theory.posterior import Posterior
+    from adaptive_kernels.inference.posterior import KernelPosterior
 
     path = scaling_path(model(), X, Y1, scalings=SCALINGS)
-    calls, cross = [], Posterior.cross
+    calls, cross = [], KernelPosterior.cross
     monkeypatch.setattr(
-        Posterior, "cross", lambda self, F: calls.append(1) or cross(self, F)
+        KernelPosterior, "cross", lambda self, F: calls.append(1) or cross(self, F)
     )
     path.predict(X_NEW)
     assert len(calls) == 1
@@ -389,10 +385,10 @@ def test_search_fits_once_per_width_and_fold(monkeypatch):
     fit = AdaptiveKernelRegressor._solve
     at = AdaptiveKernelRegressor._at_scaling
 
-    def counted_fit(self, given, mean, scale, neighbour=None):
+    def counted_fit(self, rows, neighbour=None):
         if neighbour is None:
-            fits.append((self.width, self.scaling, len(given.X)))
-        return fit(self, given, mean, scale, neighbour)
+            fits.append((self.width, self.scaling, len(rows.data.X)))
+        return fit(self, rows, neighbour)
 
     def counted_at(self, scaling):
         solved.append((self.width, scaling, len(self.X_train_)))

@@ -16,14 +16,14 @@ from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from adaptive_kernels import (
-    AdaptiveKernelRegressor,
-    AdaptiveKernelRegressorCV,
-    _array,
-    _race,
-)
+from adaptive_kernels import AdaptiveKernelRegressor, AdaptiveKernelRegressorCV
+from adaptive_kernels._arrays import memory
+from adaptive_kernels.inference import subsampling
 from adaptive_kernels.kernels import NNGP
 from adaptive_kernels.metrics import predictive_log_density
+from adaptive_kernels.model_selection import width_path_search
+from adaptive_kernels.model_selection.folds import random_folds
+from adaptive_kernels.model_selection.scores import HeldOutScore
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((36, 3))
@@ -392,7 +392,7 @@ def test_predictive_log_density_needs_positive_std(std):
 
 
 def test_memory_is_checked_before_any_fold(no_fit, monkeypatch):
-    monkeypatch.setattr(_array, "free_bytes", lambda like: 1000)
+    monkeypatch.setattr(memory, "free_bytes", lambda like: 1000)
     with pytest.raises(MemoryError, match="n_inducing"):
         search().fit(X, Y1)
 
@@ -400,19 +400,20 @@ def test_memory_is_checked_before_any_fold(no_fit, monkeypatch):
 @pytest.fixture
 def few_rows(monkeypatch):
     """Learning stops at 16 rows of the 24 in a fold, and 3 iterations on all follow."""
-    for name, value in (("LEARN_ROWS", 16), ("JUDGE_ROWS", 10), ("REFINE_ITER", 3)):
-        monkeypatch.setattr(_race, name, value)
+    monkeypatch.setattr(subsampling, "FOLD_ROWS", 16)
+    monkeypatch.setattr(subsampling, "VALIDATION_ROWS", 10)
+    monkeypatch.setattr(width_path_search, "REFINE_ITER", 3)
 
 
 def test_folds_learn_from_and_are_judged_on_some_rows(few_rows, monkeypatch):
-    learned, judged, score = [], [], _race._score
+    learned, judged, score = [], [], HeldOutScore.__call__
 
-    def spy(scorer, density, model, X, *data):
+    def spy(self, model, X, *data):
         learned.append(model.X_train_.shape[0])
         judged.append(X.shape[0])
-        return score(scorer, density, model, X, *data)
+        return score(self, model, X, *data)
 
-    monkeypatch.setattr(_race, "_score", spy)
+    monkeypatch.setattr(HeldOutScore, "__call__", spy)
     fitted = search().fit(X, Y1)
     # More than two widths on three folds where a fold had to be explored again.
     assert len(learned) >= 6 and set(learned) == {16} and set(judged) == {10}
@@ -423,18 +424,18 @@ def test_folds_learn_from_and_are_judged_on_some_rows(few_rows, monkeypatch):
 
 def test_thinned_folds_are_random_rows_of_the_folds(few_rows):
     folds = list(FOLDS.split(X))
-    for (train, test), fold in zip(folds, _race.thinned(folds), strict=True):
-        assert list(fold.looked) == list(train)
-        for rows, some, size in ((train, fold.rows, 16), (test, fold.test, 10)):
+    for (train, test), fold in zip(folds, random_folds(folds), strict=True):
+        assert list(fold.relevance) == list(train)
+        for rows, some, size in ((train, fold.train, 16), (test, fold.held_out, 10)):
             assert len(set(some)) == len(some) == size and set(some) <= set(rows)
             assert list(some) == sorted(some) and list(some) != list(rows[:size])
 
 
 def test_few_rows_are_not_thinned():
     folds = list(FOLDS.split(X))
-    for (train, test), same in zip(folds, _race.thinned(folds), strict=True):
-        assert_array_equal(same.rows, train)
-        assert_array_equal(same.test, test)
+    for (train, test), same in zip(folds, random_folds(folds), strict=True):
+        assert_array_equal(same.train, train)
+        assert_array_equal(same.held_out, test)
 
 
 def test_choice_from_some_rows_is_as_good(few_rows):

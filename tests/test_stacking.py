@@ -18,18 +18,21 @@ from adaptive_kernels import (
     AdaptiveKernelRegressorCV,
     NNGPRegressor,
 )
-from adaptive_kernels._race import Fold, Path, Race
-from adaptive_kernels._stacking import (
-    SLACK,
-    SLACK_PER_ROW,
+from adaptive_kernels.kernels import NNGP
+from adaptive_kernels.metrics import interval_coverage
+from adaptive_kernels.model_selection import search as search_module
+from adaptive_kernels.model_selection.folds import Fold
+from adaptive_kernels.model_selection.scores import HeldOutScore
+from adaptive_kernels.model_selection.stacking import (
+    LEAST_LOSS,
+    LOSS_PER_ROW,
     TOLERANCE,
     Mixture,
     best_mixture,
     predict_mixture,
     sparse_mixture,
 )
-from adaptive_kernels.kernels import NNGP
-from adaptive_kernels.metrics import interval_coverage
+from adaptive_kernels.model_selection.width_path_search import Path, WidthPathSearch
 
 ERF, RELU = NNGP("erf"), NNGP("relu")
 RNG = np.random.default_rng(3)
@@ -155,13 +158,13 @@ def test_sparse_mixture_is_nearly_the_best(seed):
     weights = mixture.weights
     reached = log_likelihood(table[:, mixture.indices], weights)
     top = maximum(table)
-    assert top - SLACK - TOLERANCE <= reached <= top + 1e-6
+    assert top - LEAST_LOSS - TOLERANCE <= reached <= top + 1e-6
     assert reached >= table[:, best].sum()
     assert_allclose(weights.sum(), 1, rtol=1e-14)
     if len(weights) > 1:
         # Neither the best alone, nor the mixture without its lightest, comes as close.
-        assert table[:, best].sum() < top - SLACK + TOLERANCE
-        assert maximum(table[:, mixture.indices[:-1]]) < top - SLACK + TOLERANCE
+        assert table[:, best].sum() < top - LEAST_LOSS + TOLERANCE
+        assert maximum(table[:, mixture.indices[:-1]]) < top - LEAST_LOSS + TOLERANCE
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -172,10 +175,10 @@ def test_of_many_rows_a_smaller_share_is_given_up(seed):
     mixture = sparse_mixture(table, best, np.ones(n))
     reached = log_likelihood(table[:, mixture.indices], mixture.weights)
     top = maximum(table)
-    assert top - SLACK_PER_ROW * n - TOLERANCE <= reached <= top + TOLERANCE
+    assert top - LOSS_PER_ROW * n - TOLERANCE <= reached <= top + TOLERANCE
     if len(mixture.weights) > 1:
         fewer = maximum(table[:, mixture.indices[:-1]])
-        assert fewer < top - SLACK_PER_ROW * n + TOLERANCE
+        assert fewer < top - LOSS_PER_ROW * n + TOLERANCE
 
 
 def test_some_mixtures_are_sparse_and_some_are_not():
@@ -209,7 +212,7 @@ def test_a_candidate_with_undefined_density_is_left_out():
 
 def test_the_best_stands_alone_unless_a_mixture_gains_enough():
     one = densities()[:, [0]]
-    for gain, members in ((0.5 * SLACK, 1), (4 * SLACK, 2)):
+    for gain, members in ((0.5 * LEAST_LOSS, 1), (4 * LEAST_LOSS, 2)):
         # Better by `gain` on half the rows each: the mixture gains more than either.
         step = np.where(np.arange(200) % 2, 1.0, -1.0)[:, None]
         step = step * (2 * gain / 200) ** 0.5
@@ -224,7 +227,7 @@ def test_the_best_candidate_stands_for_others_that_are_as_good(seed):
     rng = np.random.default_rng(seed)
     table = norm.logpdf(rng.standard_normal(30)[:, None], rng.normal(0, 0.05, 6))
     best = int(table.sum(axis=0).argmax())
-    assert maximum(table) - table[:, best].sum() < SLACK - TOLERANCE
+    assert maximum(table) - table[:, best].sum() < LEAST_LOSS - TOLERANCE
     assert_array_equal(sparse_mixture(table, best, np.ones(30)).indices, [best])
 
 
@@ -373,11 +376,11 @@ def test_stack_is_nearly_the_best_of_independent_fits(y, weights):
     kept = [kernels.index(member.kernel) for member in fitted.members_]
     reached = log_likelihood(table[:, kept], fitted.weights_, counts)
     top = maximum(table, counts)
-    assert top - SLACK - TOLERANCE < reached < top + 1e-6
+    assert top - LEAST_LOSS - TOLERANCE < reached < top + 1e-6
     assert reached >= fitted.best_score_ * counts.sum() - 1e-6
     assert_allclose(sum(fitted.weights_), 1, rtol=1e-14)
     if len(kept) > 1:
-        assert maximum(table[:, kept[:-1]], counts) < top - SLACK + TOLERANCE
+        assert maximum(table[:, kept[:-1]], counts) < top - LEAST_LOSS + TOLERANCE
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS**2], ids=["equal", "weighted"])
@@ -388,12 +391,14 @@ def test_every_fold_counts_the_same(weights):
     pairs = [(0, "diag"), (1, "diag")]
     tables = [rng.normal([1.0, 0.0], 1, (5, 2)), rng.normal([0.0, 1.0], 1, (40, 2))]
     cut = [Fold(train, train, test) for train, test in folds]
-    race = Race(dict.fromkeys(pairs), (X, Y1, weights), cut, None, None)
-    race.paths = {
+    score = HeldOutScore(None)
+    paths = WidthPathSearch(dict.fromkeys(pairs), (X, Y1, weights), cut, score, None)
+    paths.paths = {
         pair: [Path(densities={(1, 1.0): table[:, k]}) for table in tables]
         for k, pair in enumerate(pairs)
     }
-    mixture = race.mixture([(pair, (1, 1.0)) for pair in pairs], 0)
+    densities = paths.densities([(pair, (1, 1.0)) for pair in pairs])
+    mixture = sparse_mixture(densities, 0, paths.counts(cut))
     assert len(mixture.weights) == 2
     counts = [None if weights is None else weights[test] for _, test in folds]
 
@@ -411,11 +416,11 @@ def test_every_fold_counts_the_same(weights):
 
 
 def test_the_best_need_not_be_a_member(monkeypatch):
-    def others(self, keys, best, spare):
-        kept = [k for k in range(len(keys)) if k != best]
+    def others(densities, best, counts, tolerance=None):
+        kept = [k for k in range(densities.shape[1]) if k != best]
         return Mixture(np.array(kept), np.full(len(kept), 1 / len(kept)), 0.0)
 
-    monkeypatch.setattr(Race, "mixture", others)
+    monkeypatch.setattr(search_module, "sparse_mixture", others)
     fitted = search(kernels=[ERF], widths=(1, 10, 30)).fit(X, Y1)
     widths = [member.width for member in fitted.members_]
     best = fitted.best_params_["width"]
@@ -495,13 +500,13 @@ def test_a_single_candidate_is_a_mixture_of_one():
 
 def test_members_of_one_width_share_a_fit(monkeypatch):
     fitted_to = []
-    fit = AdaptiveKernelRegressor._fit_from
+    fit = AdaptiveKernelRegressor._fit_checked
 
-    def counted(self, rows, *args, **kwargs):
-        fitted_to.append((self.kernel.activation, self.width, len(rows)))
-        return fit(self, rows, *args, **kwargs)
+    def counted(self, arrays, **kwargs):
+        fitted_to.append((self.kernel.activation, self.width, len(arrays[0])))
+        return fit(self, arrays, **kwargs)
 
-    monkeypatch.setattr(AdaptiveKernelRegressor, "_fit_from", counted)
+    monkeypatch.setattr(AdaptiveKernelRegressor, "_fit_checked", counted)
     fitted = search(kernels=[ERF], widths=(3, 30), scalings=(1, 3, 10)).fit(X, Y1)
     refits = [entry for entry in fitted_to if entry[2] == 60]
     chosen = [*fitted.members_, fitted.best_estimator_]

@@ -7,13 +7,13 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from adaptive_kernels import NNGPRegressor, _array
-from adaptive_kernels._array import in_threads, small_problem_threads
+from adaptive_kernels import NNGPRegressor
+from adaptive_kernels._arrays import blocks, in_threads, small_problem_threads
 from adaptive_kernels.kernels import NNGP, NTK, _recursion
 from adaptive_kernels.theory import Data, Hyperparameters, RegularizedEvidence
 
 # Seven blocks of rows, the last one short.
-N = 6 * _array.CPU_BLOCK + 10
+N = 6 * blocks.CPU_BLOCK + 10
 rng = np.random.default_rng(0)
 X = rng.standard_normal((N, 3))
 Y = np.stack([np.sin(X[:, 0]), X[:, 1]], axis=1)
@@ -52,7 +52,7 @@ def test_matrices_are_the_same(kernel):
 @kernels
 def test_gradients_are_the_same(kernel):
     point = Hyperparameters(kernel.network(), 0.1, np.diag([1.0, 0.5, 2.0]))
-    rows = 4 * _array.CPU_BLOCK + 10
+    rows = 4 * blocks.CPU_BLOCK + 10
     problem = RegularizedEvidence(
         Data(X[:rows], Y[:rows]), point, width=5.0, covariance_type="full", free=FREE
     )

@@ -2,13 +2,7 @@
 
 import numpy as np
 
-from ._style import (
-    COLORS,
-    check_axes,
-    clear_frame,
-    final_estimator,
-    names_of_inputs,
-)
+from ._style import COLORS, check_axes, clear_frame, final_estimator, names_of_inputs
 
 
 def _short(name, length=32):

@@ -5,8 +5,8 @@ from sklearn.gaussian_process.kernels import Kernel
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length
 
-from .._array import to_numpy
-from ..theory.spectrum import Spectrum
+from .._arrays import to_numpy
+from ..theory.kernel_regression.spectrum import Spectrum
 from ._style import COLORS, LINESTYLES, clear_frame, final_estimator, panels
 
 

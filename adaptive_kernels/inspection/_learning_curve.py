@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.model_selection import learning_curve
 
-from .._learning_curve import learning_curve_theory, resolve
+from ..analysis.learning_curve import learning_curve_theory, resolve
 from ._style import COLORS, GREY, clear_frame, panels
 
 _POINTS = 40

@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Kernel
 
-from .._labels import signed_columns
-from .._regression import AdaptiveKernelRegressor
+from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
+from ..estimators.labels import one_vs_rest_targets
 from ..kernels import NNGP, NTK
 from ..metrics import nc1_score
 from ._style import COLORS, GREY, check_axes, clear_frame
@@ -39,7 +39,7 @@ def _score(model, X, y):
         return nc1_score(X, y)
     if not isinstance(model, Kernel):
         classes, codes = np.unique(y, return_inverse=True)
-        columns = signed_columns(codes, len(classes))
+        columns = one_vs_rest_targets(codes, len(classes))
         model = clone(model).fit(X, np.squeeze(columns)).kernel_
     return nc1_score(X, y, input=model)
 

@@ -5,7 +5,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from .._array import to_numpy
+from .._arrays import to_numpy
 from ..metrics import interval_coverage
 from ._style import COLORS, GREY, check_axes, clear_frame, last_step
 

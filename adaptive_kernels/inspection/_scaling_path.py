@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.base import clone
 
-from .._scaling_path import check_scalings, scaling_path
+from ..analysis.scaling_path import check_scalings, scaling_path
 from ..metrics import discrepancy
 from ._style import COLORS, GREY, clear_frame, panels
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._spike_spectrum import BEYOND_EDGE, spike_spectrum
+from ..analysis.spike_spectrum import BEYOND_EDGE, spike_spectrum
 from ._style import COLORS, GREY, check_axes, clear_frame
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._array import to_numpy
+from .._arrays import to_numpy
 from ._style import (
     COLORS,
     GREY,
@@ -127,13 +127,18 @@ class WeightCovarianceDisplay:
             last = getattr(last, inner, last)
         if not hasattr(last, "weight_covariance_"):
             raise TypeError(f"{type(last).__name__} has no weight_covariance_ to show.")
+        metric = last._tuned.frame.metric_sqrt
         scale = last.scale_ if np.ndim(last.scale_) == 0 else 1
         display = cls(
-            **_whitened(to_numpy(last.weight_covariance_), direction, last._frame.root),
+            **_whitened(
+                to_numpy(last.weight_covariance_),
+                direction,
+                last._tuned.frame.metric_sqrt,
+            ),
             prior_variance=last.kernel_.weight_variance / last.n_features_in_,
             scale=None if scale == 1 else scale,
             # A full metric mixes the features before the weights see them.
-            feature_names=None if np.ndim(last._frame.root) == 2 else names,
+            feature_names=None if np.ndim(metric) == 2 else names,
         )
         return display.plot(ax, name=last.approximation if name is None else name)
 
@@ -277,12 +282,14 @@ class WeightCovarianceDisplay:
         return float((direction @ vector) ** 2 / (direction @ direction))
 
 
-def _whitened(covariance, direction, root):
+def _whitened(covariance, direction, metric_sqrt):
     """Covariance and direction in coordinates in which the prior is the identity."""
     if covariance.ndim == 1:
         covariance = np.diag(covariance)
-    if root is not None:
-        inverse = np.linalg.pinv(np.diag(root) if np.ndim(root) == 1 else root)
+    if metric_sqrt is not None:
+        inverse = np.linalg.pinv(
+            np.diag(metric_sqrt) if np.ndim(metric_sqrt) == 1 else metric_sqrt
+        )
         covariance = inverse @ covariance @ inverse.T
         if direction is not None and len(direction) == len(inverse):
             direction = inverse @ np.asarray(direction, float)

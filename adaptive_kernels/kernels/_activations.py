@@ -13,7 +13,7 @@ kernel, `fused` from the formula that NumPy runs.
 from dataclasses import dataclass
 from math import cos, pi, sqrt
 
-from .._array import clip, fused, in_place, is_numpy, namespace, special_function
+from .._arrays import clip, fused, in_place, is_numpy, namespace, special_function
 
 
 class Activation:
@@ -30,11 +30,11 @@ class Activation:
         """The dual prepared for the given pre-activation variances."""
         return self
 
-    def diagonal(self, q, gain=1.0, tangent=True):
-        """S(q), dS/dq, D(q), dD/dq at k = q1 = q2 = q; the last only for `tangent`."""
+    def diagonal(self, q, gain=1.0, is_ntk=True):
+        """S(q), dS/dq, D(q), dD/dq at k = q1 = q2 = q; the last only for `is_ntk`."""
         s, _ = self.dual(q, q, q, gain, derivative=False)
         d, s1, s2 = self.first_partials(q, q, q, gain)
-        slope = sum(self.second_partials(q, q, q, gain)) if tangent else None
+        slope = sum(self.second_partials(q, q, q, gain)) if is_ntk else None
         return s, d + s1 + s2, d, slope
 
 
@@ -98,7 +98,7 @@ class Erf(Activation):
         cube = 4 * gain / pi * root * root * root
         return 4 * k * cube, -(1 + 2 * q2) * cube, -(1 + 2 * q1) * cube
 
-    def diagonal(self, q, gain=1.0, tangent=True):
+    def diagonal(self, q, gain=1.0, is_ntk=True):
         xp = namespace(q)
         root = xp.sqrt(1 + 4 * q)
         s = (2 * gain / pi) * xp.atan2(2 * q, root)
@@ -165,7 +165,7 @@ class PiecewiseLinear(Activation):
         turn = cosine * cusp / -2
         return cusp / radius, turn / _positive(q1), turn / _positive(q2)
 
-    def diagonal(self, q, gain=1.0, tangent=True):
+    def diagonal(self, q, gain=1.0, is_ntk=True):
         half, _ = self._constants(gain)
         return half * q, half + 0 * q, half + 0 * q, 0 * q
 

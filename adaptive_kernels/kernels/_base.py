@@ -12,17 +12,11 @@ from sklearn.gaussian_process.kernels import (
     Sum,
 )
 
-from .._array import as_float64, empty, namespace, to_numpy
+from .._arrays import as_float64, empty, namespace, to_numpy
 from ._activations import ACTIVATIONS, Activation
 from ._derivatives import parameter_derivative
 from ._hermite import HERMITE_ACTIVATIONS, HermiteActivation
-from ._recursion import (
-    Network,
-    cross_matrices,
-    features,
-    symmetric_matrices,
-    variances,
-)
+from ._recursion import Network, cross_matrices, features, symmetric_matrices, variances
 
 VARIANCES = ("weight_variance", "bias_variance", "readout_variance")
 
@@ -173,7 +167,7 @@ class WideKernel(_Operators, Kernel):
             origin=None if self.origin is None else _numbers("origin", self.origin),
         )
 
-    def metric_root(self, n_features):
+    def metric_sqrt(self, n_features):
         """A root R of the metric, M = R R': None, (d,) or (d, d).
 
         Raises
@@ -215,7 +209,7 @@ class WideKernel(_Operators, Kernel):
             raise ValueError("origin must be finite.")
 
     def _features(self, X, network):
-        return features(X, network, self.metric_root(X.shape[1]))
+        return features(X, network, self.metric_sqrt(X.shape[1]))
 
     def _matrices(self, X, Y, network):
         X, Y = _as_rows(X), None if Y is None else _as_rows(Y)

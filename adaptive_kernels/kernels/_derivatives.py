@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import reduce
 
-from .._array import block_size, in_threads, namespace, set_diagonal
+from .._arrays import block_size, in_threads, namespace, set_diagonal
 from ._recursion import slices_of, variances
 
 
@@ -62,7 +62,7 @@ class _Reverse:
             arguments = ks[layer], q1[layer], q2[layer], network.gain(layer)
             d, s1, s2 = self.v.duals[layer].first_partials(*arguments)
             kbar, g1, g2 = sbar * d, sbar * s1, sbar * s2
-            if network.tangent:
+            if network.is_ntk:
                 dbar = tbar * ts[layer]
                 dd, d1, d2 = self.v.duals[layer].second_partials(*arguments)
                 kbar += dbar * dd
@@ -71,10 +71,10 @@ class _Reverse:
                 tbar = tbar * d
             self.q[layer][i] += mirrored * xp.sum(g1, axis=1)
             self.q[layer][j] += mirrored * xp.sum(g2, axis=0)
-            sbar = kbar + tbar if network.tangent else kbar
+            sbar = kbar + tbar if network.is_ntk else kbar
             if layer > 0:
                 weight = xp.sum(sbar * (ks[layer] - network.bias_variance))
-                if network.tangent:
+                if network.is_ntk:
                     weight += xp.sum(tbar * ds[layer - 1] * ts[layer - 1])
                 self._later(layer, mirrored * xp.sum(sbar), mirrored * weight)
         self.hx[i, :] += sbar @ self.raw[j, :]
@@ -101,10 +101,10 @@ class _Reverse:
         network, ks, ts, ds = self.network, [k], [k], []
         for layer in range(network.depth - 1):
             s, d = self.v.duals[layer].dual(
-                ks[-1], q1[layer], q2[layer], network.gain(layer), network.tangent
+                ks[-1], q1[layer], q2[layer], network.gain(layer), network.is_ntk
             )
             ks.append(s + network.bias_variance)
-            if network.tangent:
+            if network.is_ntk:
                 ds.append(d)
                 ts.append(ks[-1] + d * ts[-1])
         return ks, ts, ds
@@ -116,13 +116,13 @@ class _Reverse:
         for layer in reversed(range(network.depth)):
             _, s1, d, d1 = v.slopes[layer]
             self.q[layer] += sbar * s1
-            if network.tangent:
+            if network.is_ntk:
                 self.q[layer] += tbar * v.t[layer] * d1
                 tbar = tbar * d
-            sbar = self.q[layer] + tbar if network.tangent else self.q[layer]
+            sbar = self.q[layer] + tbar if network.is_ntk else self.q[layer]
             if layer > 0:
                 weight = xp.sum(sbar * (v.q[layer] - network.bias_variance))
-                if network.tangent:
+                if network.is_ntk:
                     below = v.slopes[layer - 1][2] * v.t[layer - 1]
                     weight += xp.sum(tbar * below)
                 self._later(layer, xp.sum(sbar), weight)
@@ -230,12 +230,12 @@ def parameter_derivative(F, network, *, weight):
         sq, sq1, slope_q, slope_q1 = v.slopes[layer]
         ds = d * dk + s1 * dq[:, None] + s2 * dq[None, :] + gain * s + dshift
         dsq = sq1 * dq + gain * sq + dshift
-        if network.tangent:
+        if network.is_ntk:
             dd, d1, d2 = dual.second_partials(*arguments)
             slope = dd * dk + d1 * dq[:, None] + d2 * dq[None, :] + gain * d
             dt = ds + slope * pairs_t + d * dt
             dtq = dsq + (slope_q1 * dq + gain * slope_q) * diagonal_t + slope_q * dtq
         k, q, dk, dq = s + shift, sq + shift, ds, dsq
-        if network.tangent:
+        if network.is_ntk:
             pairs_t, diagonal_t = k + d * pairs_t, q + slope_q * diagonal_t
-    return set_diagonal(dt, dtq) if network.tangent else set_diagonal(dk, dq)
+    return set_diagonal(dt, dtq) if network.is_ntk else set_diagonal(dk, dq)

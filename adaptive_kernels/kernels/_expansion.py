@@ -13,7 +13,7 @@ import numpy as np
 from scipy.interpolate import make_interp_spline
 from scipy.special import factorial
 
-from .._array import asarray_like
+from .._arrays import asarray_like
 from ._activations import Activation
 from ._base import resolve_activation
 from ._hermite import DEGREE, REACH, breakpoints, evaluate, expand, has_jumps, panels

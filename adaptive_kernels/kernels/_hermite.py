@@ -17,7 +17,7 @@ from math import floor, log2
 import numpy as np
 from numpy.polynomial import chebyshev, legendre
 
-from .._array import asarray_like, clip, namespace, special_function, to_numpy
+from .._arrays import asarray_like, clip, namespace, special_function, to_numpy
 from ._activations import Activation
 
 DEGREE = 60
@@ -142,8 +142,8 @@ class HermiteDual(Activation):
         turn = d + bend * rho
         return bend * scale, d1 - turn / (2 * _safe(q1)), d2 - turn / (2 * _safe(q2))
 
-    def diagonal(self, q, gain=1.0, tangent=True):
-        if tangent and self.jumps:
+    def diagonal(self, q, gain=1.0, is_ntk=True):
+        if is_ntk and self.jumps:
             raise ValueError(
                 "activation jumps, so its derivative has no finite variance and the "
                 "NTK does not exist: use the NNGP or a continuous activation."

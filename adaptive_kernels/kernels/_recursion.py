@@ -15,7 +15,7 @@ ill-conditioned. Work goes block by block, and a symmetric pair of blocks is don
 
 from dataclasses import dataclass
 
-from .._array import (
+from .._arrays import (
     asarray_like,
     block_size,
     empty,
@@ -31,7 +31,7 @@ from ._activations import Activation
 class Network:
     """Architecture and variances of a wide network.
 
-    `tangent` selects the NTK, otherwise the kernel is the NNGP. `scales` multiply the
+    `is_ntk` selects the NTK, otherwise the kernel is the NNGP. `scales` multiply the
     second moments of the layers' activations in a network of finite width. `origin`,
     None or (d,), is subtracted from the inputs.
     """
@@ -41,7 +41,7 @@ class Network:
     weight_variance: float = 1.0
     bias_variance: float = 0.1
     readout_variance: float = 1.0
-    tangent: bool = False
+    is_ntk: bool = False
     scales: tuple = ()
     origin: object = None
 
@@ -75,21 +75,21 @@ class Variances:
         s, _, d, _ = self.slopes[-1]
         return s + d * self.t[-1]
 
-    def kernel(self, tangent):
-        """Diagonal of the NTK or, without `tangent`, of the NNGP."""
-        return self.ntk if tangent else self.nngp
+    def kernel(self, is_ntk):
+        """Diagonal of the NTK or, without `is_ntk`, of the NNGP."""
+        return self.ntk if is_ntk else self.nngp
 
     def take(self, rows, axis):
         index = (rows, None) if axis == 0 else (None, rows)
         return [q[index] for q in self.q]
 
 
-def apply_root(X, root):
+def apply_metric_sqrt(X, metric_sqrt):
     """X R for a root R of a metric: None for the identity, (d,) a diagonal, (d, d)."""
-    if root is None:
+    if metric_sqrt is None:
         return X
-    root = asarray_like(root, X)
-    return X * root if root.ndim == 1 else X @ root
+    metric_sqrt = asarray_like(metric_sqrt, X)
+    return X * metric_sqrt if metric_sqrt.ndim == 1 else X @ metric_sqrt
 
 
 def centered(X, origin):
@@ -97,13 +97,13 @@ def centered(X, origin):
     return X if origin is None else X - asarray_like(origin, X)
 
 
-def features(X, network, root=None):
-    """Rows f with f f' = bias_variance + (weight_variance / d) X M X', M = root root'.
+def features(X, network, metric_sqrt=None):
+    """Rows f with f f' = bias_variance + (weight_variance / d) X M X', M = R R'.
 
-    `root` is as in `apply_root`; X is counted from the network's origin.
+    `metric_sqrt` is as in `apply_metric_sqrt`; X is counted from the network's origin.
     """
     xp = namespace(X)
-    X = apply_root(centered(X, network.origin), root)
+    X = apply_metric_sqrt(centered(X, network.origin), metric_sqrt)
     X = X * (network.weight_variance / X.shape[1]) ** 0.5
     bias = xp.zeros_like(X[:, :1]) + network.bias_variance**0.5
     return xp.concat([bias, X], axis=1)
@@ -116,7 +116,7 @@ def variances(F, network):
     for layer in range(network.depth):
         duals.append(network.activation.for_variances(q[-1]))
         gain = network.gain(layer)
-        slopes.append(duals[-1].diagonal(q[-1], gain, network.tangent))
+        slopes.append(duals[-1].diagonal(q[-1], gain, network.is_ntk))
         if layer < network.depth - 1:
             s, _, d, _ = slopes[-1]
             q.append(network.bias_variance + s)
@@ -129,15 +129,15 @@ def slices_of(n, size):
 
 
 def _pair_block(k, q1, q2, network, duals):
-    """NNGP and NTK (None unless `tangent`) of pairs with first-layer kernel k."""
-    t = k if network.tangent else None
+    """NNGP and NTK (None unless `is_ntk`) of pairs with first-layer kernel k."""
+    t = k if network.is_ntk else None
     for layer, dual in enumerate(duals):
         s, d = dual.dual(
-            k, q1[layer], q2[layer], network.gain(layer), derivative=network.tangent
+            k, q1[layer], q2[layer], network.gain(layer), derivative=network.is_ntk
         )
         if layer < network.depth - 1:
             s += network.bias_variance
-        if network.tangent:
+        if network.is_ntk:
             d *= t
             d += s
             t = d
@@ -166,14 +166,14 @@ def each_cross_block(F, G, network, take):
 
 
 def cross_matrices(F, G, network):
-    """NNGP and NTK (None unless `tangent`) between the rows of F and of G."""
+    """NNGP and NTK (None unless `is_ntk`) between the rows of F and of G."""
     shape = (F.shape[0], G.shape[0])
     nngp = empty(F, shape)
-    ntk = empty(F, shape) if network.tangent else None
+    ntk = empty(F, shape) if network.is_ntk else None
 
     def take(i, j, s, t):
         nngp[i, j] = s
-        if network.tangent:
+        if network.is_ntk:
             ntk[i, j] = t
 
     each_cross_block(F, G, network, take)
@@ -181,7 +181,7 @@ def cross_matrices(F, G, network):
 
 
 def symmetric_matrices(F, network, v=None, *, lower=False):
-    """NNGP and NTK (None unless `tangent`) among the rows of F.
+    """NNGP and NTK (None unless `is_ntk`) among the rows of F.
 
     `v` are the variances of F where they are at hand. With `lower` the blocks above
     the diagonal ones are left unset.
@@ -189,7 +189,7 @@ def symmetric_matrices(F, network, v=None, *, lower=False):
     v = variances(F, network) if v is None else v
     slices = slices_of(F.shape[0], block_size(namespace(F)))
     shape = (F.shape[0], F.shape[0])
-    matrices = [empty(F, shape)] + [empty(F, shape)] * network.tangent
+    matrices = [empty(F, shape)] + [empty(F, shape)] * network.is_ntk
 
     def panels(rows):
         for i in rows:
@@ -204,4 +204,4 @@ def symmetric_matrices(F, network, v=None, *, lower=False):
 
     in_threads(panels, slices, F)
     nngp = set_diagonal(matrices[0], v.nngp)
-    return nngp, set_diagonal(matrices[1], v.ntk) if network.tangent else None
+    return nngp, set_diagonal(matrices[1], v.ntk) if network.is_ntk else None

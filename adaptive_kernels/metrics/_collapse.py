@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._array import as_float64, asarray_like, index_like, namespace, to_numpy
+from .._arrays import as_float64, asarray_like, index_like, namespace, to_numpy
 from ._gram import ROUNDING, Classes, Gram, read
 
 

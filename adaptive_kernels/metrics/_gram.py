@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils import check_array
 
-from .._array import as_float64, diagonal, is_numpy, namespace, to_numpy
+from .._arrays import as_float64, diagonal, is_numpy, namespace, to_numpy
 from ..kernels._recursion import slices_of
 
 # Distances that differ by less than this, relative to what they are made of, are equal.

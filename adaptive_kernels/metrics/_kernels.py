@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._array import asarray_like, check_memory, namespace, to_numpy
+from .._arrays import asarray_like, check_memory, namespace, to_numpy
 from ._gram import ROUNDING, Classes, Gram, check_length, read
 
 _INDEFINITE = 1e-6

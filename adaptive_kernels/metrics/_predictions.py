@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import norm
 
-from .._array import to_numpy
+from .._arrays import to_numpy
 
 
 def predictive_log_density(y_true, mean, std, *, sample_weight=None):

@@ -5,7 +5,7 @@ from math import sqrt
 
 import numpy as np
 
-from .._array import small_problem_threads
+from .._arrays import small_problem_threads
 from ..kernels import PiecewiseLinear
 from ._run import check_counts, generator, prepare, progress_bar
 

@@ -5,7 +5,7 @@ from math import ceil, exp, log, sqrt
 
 import numpy as np
 
-from .._array import small_problem_threads
+from .._arrays import small_problem_threads
 from ._run import check_counts, generator, prepare, progress_bar
 
 ACCEPTANCE = 0.8

@@ -7,9 +7,9 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_array, check_random_state, check_X_y
 
-from .._array import free_bytes
+from .._arrays import free_bytes
 from ..kernels import NNGP
-from ..kernels._recursion import apply_root, features
+from ..kernels._recursion import apply_metric_sqrt, features
 from ._posterior import Posterior
 from ._samples import Record
 
@@ -38,14 +38,14 @@ def prepare(kernel, X, y, alpha, width, X_test, counts):
         raise ValueError(f"alpha must be a positive finite number, got {alpha!r}.")
     X, Y = check_X_y(X, y, multi_output=True, y_numeric=True, dtype=np.float64)
     Y = np.asarray(Y, dtype=float).reshape(len(X), -1)
-    network, root = kernel.network(), kernel.metric_root(X.shape[1])
+    network, metric_sqrt = kernel.network(), kernel.metric_sqrt(X.shape[1])
     F_test = None
     if X_test is not None:
-        F_test = _inputs(_check_test(X_test, X.shape[1]), network, root)
-    F = _inputs(X, network, root)
+        F_test = _inputs(_check_test(X_test, X.shape[1]), network, metric_sqrt)
+    F = _inputs(X, network, metric_sqrt)
     posterior = Posterior(network, int(width), float(alpha), F, Y)
     _check_memory(posterior, F_test, counts)
-    input_root = apply_root(np.eye(X.shape[1]), root)
+    input_root = apply_metric_sqrt(np.eye(X.shape[1]), metric_sqrt)
     input_root *= sqrt(network.weight_variance / X.shape[1])
     return posterior, Record.empty(posterior, F_test, input_root, counts)
 
@@ -59,9 +59,9 @@ def _check_test(X_test, d):
     return X_test
 
 
-def _inputs(X, network, root):
+def _inputs(X, network, metric_sqrt):
     """Features of X, without the column that a bias variance of zero leaves empty."""
-    return features(X, network, root)[:, int(network.bias_variance == 0) :]
+    return features(X, network, metric_sqrt)[:, int(network.bias_variance == 0) :]
 
 
 def _check_memory(posterior, F_test, counts):

@@ -8,12 +8,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..kernels._recursion import slices_of
-from ._diagnostics import (
-    BLOCK,
-    effective_sample_size,
-    split_r_hat,
-    standard_error,
-)
+from ._diagnostics import BLOCK, effective_sample_size, split_r_hat, standard_error
 
 MAX_R_HAT = 1.05
 MIN_SAMPLE_SIZE = 100

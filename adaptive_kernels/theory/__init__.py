@@ -1,8 +1,20 @@
 """Statistical theory of wide networks: pure functions of arrays."""
 
-from .adaptation import GaussianAdaptation, gaussian_adaptation
-from .deep import layer_scales
-from .descent import (
+from ..inference.evidence import (
+    Data,
+    Hyperparameters,
+    RegularizedEvidence,
+    log_evidence,
+)
+from .finite_width.deep import layer_scales
+from .finite_width.exact_linear import exact
+from .finite_width.gaussian_adaptation import GaussianAdaptation, gaussian_adaptation
+from .finite_width.one_loop import one_loop
+from .finite_width.output_statistics import OutputStatistics
+from .finite_width.rescaling import scale_saddle
+from .finite_width.sampled_neurons import SampledTheory, sampled
+from .finite_width.tree_level import tree_level
+from .kernel_regression.descent import (
     Descent,
     Preconditioner,
     iterations_needed,
@@ -10,38 +22,29 @@ from .descent import (
     preconditioned_step,
     predicted_residual,
 )
-from .gradient_flow import GradientFlow
-from .gradient_step import SpikeComponent
-from .learning_curves import (
+from .kernel_regression.gradient_flow import GradientFlow
+from .kernel_regression.learning_curves import (
     LearningCurveTheory,
     predicted_error,
     predicted_pool_error,
 )
-from .multiscale import OutputStatistics, exact, scale_saddle, tree_level
-from .neurons import SampledTheory, sampled
-from .one_loop import one_loop
-from .one_step import (
+from .kernel_regression.spectrum import Spectrum
+from .one_step.gradient_step import SpikeComponent
+from .one_step.random_features import BulkResolvent, bulk_edge, bulk_resolvent
+from .one_step.ridge_asymptotics import (
     RidgeAsymptotics,
     StepDirection,
     direction_alignment,
     ridge_asymptotics,
 )
-from .random_features import BulkResolvent, bulk_edge, bulk_resolvent
-from .spectrum import Spectrum
-from .spike_gain import (
+from .one_step.spike_gain import (
     gain_from_exponent,
     gain_from_step_size,
     hermite_coefficients,
     spike_exponents,
     visible_gain,
 )
-from .target_polynomial import TargetPolynomial
-from .variational import (
-    Data,
-    Hyperparameters,
-    RegularizedEvidence,
-    log_evidence,
-)
+from .one_step.target_polynomial import TargetPolynomial
 
 __all__ = [
     "BulkResolvent",

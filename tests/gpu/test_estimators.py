@@ -223,9 +223,13 @@ def test_features(options, dtype, cuda):
 @pytest.fixture
 def many_rows(monkeypatch):
     """Take the rows for so many that only a sample is learned from."""
-    monkeypatch.setattr("adaptive_kernels._inducing.SAMPLE", 30)
-    monkeypatch.setattr("adaptive_kernels._inducing.SAMPLE_PER_POINT", 1)
-    monkeypatch.setattr("adaptive_kernels._inducing.MERGED_ROWS", 10)
+    monkeypatch.setattr(
+        "adaptive_kernels.inference.subsampling.INDUCING_SAMPLE_ROWS", 30
+    )
+    monkeypatch.setattr(
+        "adaptive_kernels.inference.subsampling.INDUCING_SAMPLE_PER_POINT", 1
+    )
+    monkeypatch.setattr("adaptive_kernels.inference.subsampling.MERGED_ROWS", 10)
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["plain", "weighted"])
@@ -273,7 +277,7 @@ def test_a_model_loads_where_there_is_no_gpu(make, cuda, tmp_path):
 
 @pytest.mark.parametrize("name", ["nngp", "rescaling", "flow"])
 def test_what_does_not_fit_is_refused_before_work(name, cuda, monkeypatch):
-    monkeypatch.setattr("adaptive_kernels._array.free_bytes", lambda like: 1000)
+    monkeypatch.setattr("adaptive_kernels._arrays.memory.free_bytes", lambda like: 1000)
     with pytest.raises(MemoryError, match="GiB are free"):
         REGRESSORS[name](device=cuda.device).fit(X, Y)
 
@@ -282,7 +286,7 @@ def test_out_of_device_memory_says_what_to_do(cuda, monkeypatch):
     def fail(matrix):
         raise cuda.out_of_memory(8 * 60**2, 0)
 
-    monkeypatch.setattr("adaptive_kernels._array._device_cholesky", fail)
+    monkeypatch.setattr("adaptive_kernels._arrays.factors._device_cholesky", fail)
     with pytest.raises(MemoryError, match="set n_inducing") as caught:
         REGRESSORS["nngp"](device=cuda.device).fit(X, Y)
     assert type(caught.value) is MemoryError

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from adaptive_kernels import _array
+from adaptive_kernels._arrays import fused_kernels
 from adaptive_kernels.kernels import PiecewiseLinear, Sine
 from adaptive_kernels.kernels._activations import ACTIVATIONS
 
@@ -148,7 +148,7 @@ class HostKernel:
 
 
 # What is fused here is kept apart from what is fused for a device.
-own_kernel = lru_cache(maxsize=None)(_array._fused_kernel.__wrapped__)
+own_kernel = lru_cache(maxsize=None)(fused_kernels._fused_kernel.__wrapped__)
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def kernels_on_the_host():
     core = pytest.importorskip("cupy._core")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core._kernel, "ElementwiseKernel", HostKernel)
-        patch.setattr(_array, "_fused_kernel", own_kernel)
+        patch.setattr(fused_kernels, "_fused_kernel", own_kernel)
         yield cupy
 
 
@@ -246,7 +246,7 @@ def test_threads_may_make_the_same_kernel():
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", CASES)
 def test_only_arrays_of_cupy_are_fused(name, call, monkeypatch):
-    monkeypatch.setattr(_array, "_fused_kernel", None)
+    monkeypatch.setattr(fused_kernels, "_fused_kernel", None)
     arrays = pairs("float64")
     truth = unfused(name, call, arrays, 1.7)
     assert_array_equal(called(name, call, arrays, 1.7), truth)

@@ -8,8 +8,14 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import special
 
-from adaptive_kernels import _array, metrics
-from adaptive_kernels._linalg import factorize, inverse_diagonal, leave_one_out
+from adaptive_kernels import _arrays, metrics
+from adaptive_kernels._arrays import blocks, factors, namespaces
+from adaptive_kernels.inference.factorization import (
+    factorize,
+    inverse_diagonal,
+    leave_one_out,
+)
+from adaptive_kernels.inference.inducing_points import InducingData
 from adaptive_kernels.kernels import NNGP, NTK, ModifiedSpectrum
 from adaptive_kernels.theory import (
     Data,
@@ -26,7 +32,6 @@ from adaptive_kernels.theory import (
     scale_saddle,
     tree_level,
 )
-from adaptive_kernels.theory.inducing import InducingData
 
 RNG = np.random.default_rng(1)
 X, Z = RNG.standard_normal((40, 3)), RNG.standard_normal((9, 3))
@@ -58,7 +63,7 @@ def test_kernels(name, kind, depth, library):
 
 def test_kernels_of_several_blocks(library, monkeypatch):
     whole = NTK("erf", depth=2)(X)
-    monkeypatch.setattr(_array, "DEVICE_BLOCK", 16)
+    monkeypatch.setattr(blocks, "DEVICE_BLOCK", 16)
     close(library, NTK("erf", depth=2)(library.array(X)), whole)
 
 
@@ -78,25 +83,25 @@ def test_sums_and_modified_spectra(library):
 
 @pytest.mark.parametrize("name", ["erf", "ndtr", "expit"])
 def test_special_functions_do_not_wait_for_scipy(name, cuda, monkeypatch):
-    monkeypatch.setattr(_array, "special", None)
-    found = _array.special_function(name, cuda.array(X))
+    monkeypatch.setattr(namespaces, "special", None)
+    found = _arrays.special_function(name, cuda.array(X))
     close(cuda, found, getattr(special, name)(X), 1e-12)
 
 
 @pytest.mark.parametrize("block", [7, 40, 64])
 def test_inverse_and_solutions(block, library, monkeypatch):
-    monkeypatch.setattr(_array, "INVERSE_BLOCK", block)
+    monkeypatch.setattr(factors, "INVERSE_BLOCK", block)
     A = X @ X.T + 0.1 * np.eye(40)
     # Whatever is above the diagonal is not read.
     matrix = library.array(np.tril(A) + np.triu(np.full((40, 40), np.nan), 1))
     if library.name != "cupy":
         matrix = library.array(A)
-    factor = _array.cholesky(matrix)
+    factor = _arrays.cholesky(matrix)
     lower = np.tril(library.host(factor))
     assert_allclose(lower, np.linalg.cholesky(A), atol=1e-10 * np.max(A))
-    close(library, _array.cho_solve(factor, library.array(Y)), np.linalg.solve(A, Y))
+    close(library, _arrays.cho_solve(factor, library.array(Y)), np.linalg.solve(A, Y))
     close(library, inverse_diagonal(factor), np.diag(np.linalg.inv(A)))
-    inverse = library.host(_array.inverse_from_cholesky(factor))
+    inverse = library.host(_arrays.inverse_from_cholesky(factor))
     truth = np.linalg.inv(A)
     assert_allclose(np.tril(inverse), np.tril(truth), atol=1e-9 * np.max(truth))
 
@@ -106,7 +111,7 @@ def test_no_factor_of_an_indefinite_matrix(library):
     A[30, 30] = -1.0
     for matrix in (A, np.full((40, 40), np.nan)):
         with pytest.raises(np.linalg.LinAlgError):
-            _array.cholesky(library.array(matrix))
+            _arrays.cholesky(library.array(matrix))
 
 
 def test_leave_one_out(library):
@@ -120,7 +125,7 @@ def test_leave_one_out(library):
 
 
 def points(tangent, depth, root):
-    network = replace(NNGP("erf", depth=depth).network(), tangent=tangent)
+    network = replace(NNGP("erf", depth=depth).network(), is_ntk=tangent)
     return Hyperparameters(network, 0.1, root)
 
 
@@ -138,16 +143,16 @@ ROOTS = {
 def test_evidence_and_gradient(
     inducing, tangent, depth, covariance_type, weights, library, monkeypatch
 ):
-    monkeypatch.setattr(_array, "DEVICE_BLOCK", 16)
-    monkeypatch.setattr(_array, "DEVICE_BLOCK_BYTES", 16 * 8 * 16)
-    monkeypatch.setattr(_array, "INVERSE_BLOCK", 16)
+    monkeypatch.setattr(blocks, "DEVICE_BLOCK", 16)
+    monkeypatch.setattr(blocks, "DEVICE_BLOCK_BYTES", 16 * 8 * 16)
+    monkeypatch.setattr(factors, "INVERSE_BLOCK", 16)
     point = points(tangent, depth, ROOTS[covariance_type])
 
     def value(convert):
         rows = [None if a is None else convert(a) for a in (X, Y, weights)]
         data = Data(*rows)
         if inducing:
-            data = InducingData(*rows, n_inducing=12).at(point)
+            data = InducingData(*rows, n_inducing=12).with_inducing_points(point)
         problem = data.objective(
             point,
             width=10.0 if covariance_type else inf,
@@ -194,7 +199,7 @@ def test_adaptation(covariance_type, library):
     found = gaussian_adaptation(
         NNGP("erf"), library.array(X), library.array(Y), **problem
     )
-    actual = _array.to_numpy(found.weight_covariance)
+    actual = _arrays.to_numpy(found.weight_covariance)
     assert_allclose(actual, truth.weight_covariance, atol=1e-4)
 
 

@@ -1,0 +1,168 @@
+"""Dense symmetric matrices: factors, inverses, triangles and diagonals."""
+
+from functools import cache
+
+import array_api_compat as compat
+import numpy as np
+from scipy.linalg import lapack
+
+from .namespaces import _cupy, is_numpy, namespace
+
+LinAlgError = np.linalg.LinAlgError
+# Rows of a factor that are inverted at once on a device.
+INVERSE_BLOCK = 2048
+
+
+def cholesky(matrix):
+    """Lower Cholesky factor, reading the lower triangle; NumPy's and CuPy's in place.
+
+    Only the lower triangle of the result is meaningful.
+
+    Raises
+    ------
+    LinAlgError
+        If the matrix is not numerically positive definite.
+    """
+    xp = namespace(matrix)
+    if is_numpy(xp):
+        factor, info = lapack.dpotrf(matrix.T, lower=0, overwrite_a=1, clean=0)
+        if info:
+            raise LinAlgError("matrix is not positive definite")
+        return factor.T
+    try:
+        factor = _device_cholesky(matrix)
+    except Exception as error:
+        if "inAlg" not in type(error).__name__:
+            raise
+        raise LinAlgError("matrix is not positive definite") from error
+    # What is not finite in a row reaches its pivot.
+    if not bool(xp.all(xp.isfinite(diagonal(factor)))):
+        raise LinAlgError("matrix is not positive definite")
+    return factor
+
+
+def _device_cholesky(matrix):
+    if not compat.is_cupy_array(matrix):
+        return namespace(matrix).linalg.cholesky(mirror_lower(matrix))
+    # CuPy's own function would copy the matrix.
+    from cupy.cuda import device
+    from cupy_backends.cuda.libs import cublas, cusolver
+
+    cupy, n = _cupy(), matrix.shape[0]
+    with matrix.device:
+        matrix = cupy.ascontiguousarray(matrix, dtype=cupy.float64)
+        # The lower triangle is the upper one in cuSOLVER's order of memory.
+        upper, place = cublas.CUBLAS_FILL_MODE_UPPER, matrix.data.ptr
+        problem = device.get_cusolver_handle(), upper, n, place, n
+        size = cusolver.dpotrf_bufferSize(*problem)
+        workspace = cupy.empty(size, dtype=cupy.float64)
+        info = cupy.empty(1, dtype=cupy.int32)
+        cusolver.dpotrf(*problem, workspace.data.ptr, size, info.data.ptr)
+        if int(info[0]) != 0:
+            raise LinAlgError("matrix is not positive definite")
+    return matrix
+
+
+def inverse_from_cholesky(factor):
+    """Lower triangle of the inverse from a lower factor, which is overwritten.
+
+    On a device, whose libraries lack the routine, in blocks of rows: first W = L^{-1}
+    from the top, row W_i = -L_ii^{-1} L_i W above the diagonal; then W'W, also from the
+    top, as its row i needs no rows of W before i. 2 n^3 / 3 operations, all but
+    those on diagonal blocks in matrix products, where two triangular solves take 2 n^3.
+    """
+    if is_numpy(namespace(factor)):
+        inverse, _ = lapack.dpotri(factor.T, lower=0, overwrite_c=1)
+        return inverse.T
+    xp, n = namespace(factor), factor.shape[0]
+    starts = range(0, n, INVERSE_BLOCK)
+    rows = [slice(start, min(start + INVERSE_BLOCK, n)) for start in starts]
+    for a, i in enumerate(rows):
+        own = solve_triangular(factor[i, i], identity(factor, i.stop - i.start))
+        if a > 0:
+            left = slice(0, i.start)
+            sums = [
+                factor[i, j.start : i.start] @ factor[j.start : i.start, j]
+                for j in rows[:a]
+            ]
+            factor[i, left] = -(own @ xp.concat(sums, axis=1))
+        factor[i, i] = own
+    for a, i in enumerate(rows):
+        below = slice(i.start, n)
+        for j in rows[: a + 1]:
+            factor[i, j] = factor[below, i].T @ factor[below, j]
+    return factor
+
+
+def identity(like, n, columns=None, *, start=0):
+    """Columns `start` on of the n x n identity, all by default, like an array."""
+    return namespace(like).eye(
+        n, columns, k=-start, dtype=like.dtype, device=compat.device(like)
+    )
+
+
+def solve_triangular(factor, rhs, *, transposed=False):
+    """Solve L x = rhs, or L' x = rhs, with a lower-triangular L."""
+    xp = namespace(factor)
+    if is_numpy(xp):
+        return lapack.dtrtrs(factor.T, rhs, lower=0, trans=int(not transposed))[0]
+    if compat.is_cupy_namespace(xp):
+        from cupyx.scipy.linalg import solve_triangular as solve
+
+        # In CuPy's order of memory the factor is the upper one: no copy is made.
+        return solve(factor.T, rhs, lower=False, trans=int(not transposed))
+    factor = xp.tril(factor)
+    if compat.is_torch_namespace(xp):
+        import torch
+
+        matrix = factor.T if transposed else factor
+        return torch.linalg.solve_triangular(matrix, rhs, upper=transposed)
+    return xp.linalg.solve(factor.T if transposed else factor, rhs)
+
+
+def cho_solve(factor, rhs):
+    """Solve (L L') x = rhs."""
+    if is_numpy(namespace(factor)):
+        return lapack.dpotrs(factor.T, rhs, lower=0)[0]
+    return solve_triangular(factor, solve_triangular(factor, rhs), transposed=True)
+
+
+def eigh(matrix):
+    """Eigenvalues (ascending) and eigenvectors of a full symmetric matrix."""
+    values, vectors = namespace(matrix).linalg.eigh(matrix)
+    return values, vectors
+
+
+@cache
+def _strictly_lower(n):
+    return np.tri(n, k=-1)
+
+
+def mirror_lower(matrix):
+    """The symmetric matrix with the lower triangle of `matrix`; a copy."""
+    xp = namespace(matrix)
+    if is_numpy(xp):
+        lower = matrix * _strictly_lower(matrix.shape[0])
+        return set_diagonal(lower + lower.T, diagonal(matrix))
+    return xp.tril(matrix) + xp.tril(matrix, k=-1).T
+
+
+def add_to_diagonal(matrix, values):
+    """`matrix` + diag(values), overwritten where the library allows it."""
+    return set_diagonal(matrix, diagonal(matrix) + values)
+
+
+def diagonal(matrix):
+    return namespace(matrix).linalg.diagonal(matrix)
+
+
+def set_diagonal(matrix, values):
+    """`matrix` with the given diagonal, overwritten where the library allows it."""
+    xp = namespace(matrix)
+    n = matrix.shape[0]
+    strided = is_numpy(xp) or compat.is_cupy_namespace(xp)
+    if strided and matrix.flags.c_contiguous:
+        matrix.reshape(-1)[:: n + 1] = values
+        return matrix
+    on = xp.eye(n, dtype=xp.bool, device=compat.device(matrix))
+    return xp.where(on, values[:, None], matrix)

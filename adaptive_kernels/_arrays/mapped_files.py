@@ -1,0 +1,77 @@
+"""Memory-mapped rows that travel to other processes as the name of their file."""
+
+from dataclasses import dataclass
+from mmap import mmap
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+
+@dataclass(frozen=True)
+class MappedRows:
+    """Rows of a mapped file, as every process that can read the file finds them.
+
+    filename : str
+    dtype : dtype
+    shape, strides : tuples of two ints, strides in bytes
+    begin, size : int, the bytes of the file that hold these rows
+    first : int, where the first entry is among these bytes
+    """
+
+    filename: str
+    dtype: np.dtype
+    shape: tuple
+    strides: tuple
+    begin: int
+    size: int
+    first: int
+
+    @classmethod
+    def of(cls, X):
+        """A description of X, or X itself if no file holds it."""
+        mapped = _file_behind(X)
+        if mapped is None:
+            return X
+        low, high = byte_bounds(X)
+        begin = mapped.offset + low - byte_bounds(mapped)[0]
+        first = X.__array_interface__["data"][0] - low
+        return cls(
+            mapped.filename, X.dtype, X.shape, X.strides, begin, high - low, first
+        )
+
+    def open(self):
+        """The rows, mapped again."""
+        file = np.memmap(self.filename, np.uint8, "r", self.begin, (self.size,))
+        return np.ndarray(self.shape, self.dtype, file, self.first, self.strides)
+
+    def __getitem__(self, rows):
+        """A copy of some rows; the file is closed again."""
+        return np.array(self.open()[rows])
+
+
+@dataclass(frozen=True)
+class MemoryMapReference:
+    """Rows that travel to another process as the name of their file, if they can.
+
+    X : array (n, d)
+    """
+
+    X: object
+
+    def __getstate__(self):
+        return {"X": MappedRows.of(self.X)}
+
+    def rows(self):
+        """The rows, wherever this is."""
+        return self.X.open() if isinstance(self.X, MappedRows) else self.X
+
+
+def _file_behind(X):
+    """The memmap that X is a view of, or None if X is in memory, in part or whole."""
+    if not isinstance(X, np.ndarray) or X.size == 0:
+        return None
+    while X is not None and not isinstance(getattr(X, "base", None), mmap):
+        X = getattr(X, "base", None)
+    if not isinstance(X, np.memmap) or X.filename is None or X.mode == "c":
+        return None
+    return X

@@ -1,0 +1,69 @@
+"""Threads of BLAS and our own, which share the cores."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from contextvars import copy_context
+from functools import cache, partial
+from threading import Lock
+
+from joblib import effective_n_jobs
+from threadpoolctl import ThreadpoolController
+
+from .namespaces import is_numpy, namespace
+
+
+@cache
+def _blas():
+    return ThreadpoolController().select(user_api="blas")
+
+
+class _OneBlasThread:
+    """Limits BLAS, in the whole process, until the last one leaves who has entered.
+
+    Limits that overlap in several threads would restore each other's.
+    """
+
+    def __init__(self):
+        self.lock, self.inside, self.limit = Lock(), 0, None
+
+    def __enter__(self):
+        with self.lock:
+            if self.inside == 0:
+                self.limit = _blas().limit(limits=1)
+            self.inside += 1
+
+    def __exit__(self, *_):
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self.limit.restore_original_limits()
+
+
+_one_blas_thread = _OneBlasThread()
+
+
+def small_problem_threads(n, threshold=500):
+    """One BLAS thread while matrices are small: spinning up more costs more."""
+    return nullcontext() if n >= threshold else _one_blas_thread
+
+
+def in_threads(work, parts, like):
+    """Results of `work` on lists of the parts, in as many threads as BLAS may use.
+
+    Every thread has two parts or more, evenly spaced, and BLAS one thread meanwhile. On
+    a device, which is parallel itself, there is one list of all parts.
+    """
+    limits = (library.num_threads for library in _blas().lib_controllers)
+    threads = min(min(limits, default=1), len(parts) // 2)
+    if threads < 2 or not is_numpy(namespace(like)):
+        return [work(parts)]
+    lists = [parts[start::threads] for start in range(threads)]
+    # Threads begin without the context that holds NumPy's handling of errors.
+    calls = [partial(copy_context().run, work, some) for some in lists]
+    with _one_blas_thread, ThreadPoolExecutor(threads) as pool:
+        return [task.result() for task in [pool.submit(call) for call in calls]]
+
+
+def threads_for_workers(n_jobs):
+    """One BLAS thread while several of joblib's workers, which may be threads, work."""
+    return _one_blas_thread if effective_n_jobs(n_jobs) > 1 else nullcontext()

@@ -1,0 +1,1 @@
+"""Functions of fitted estimators: scaling paths, learning curves, spike spectra."""

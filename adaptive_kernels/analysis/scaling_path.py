@@ -1,0 +1,142 @@
+"""One fit along all scalings, from standard to mean field."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+from sklearn.base import clone
+
+from .._arrays import namespace, to_numpy
+from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
+
+
+@dataclass(frozen=True)
+class ScalingPath:
+    """An adaptive kernel regressor, tuned once and solved at every scaling.
+
+    Attributes
+    ----------
+    scalings : ndarray (k,)
+        In ascending order.
+    estimators : tuple of AdaptiveKernelRegressor
+        Fitted, one for each scaling.
+    """
+
+    scalings: np.ndarray
+    estimators: tuple
+
+    @property
+    def scale(self):
+        """Scale of the kernel at each scaling: (k,), (k, C, C) or (k, depth)."""
+        return np.stack([to_numpy(e.scale_) for e in self.estimators])
+
+    @property
+    def log_marginal_likelihood(self):
+        """Log evidence at each scaling: ndarray (k,)."""
+        return np.array([e.log_marginal_likelihood_value_ for e in self.estimators])
+
+    @property
+    def effective_dof(self):
+        """Effective degrees of freedom at each scaling: ndarray (k,)."""
+        return np.array([e.effective_dof_ for e in self.estimators])
+
+    def predict(self, X):
+        """Predictive mean at each scaling.
+
+        Where the scalings share their eigendecomposition, the kernel between X and
+        the training rows is computed once too.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (k, n_samples) or (k, n_samples, n_outputs)
+        """
+        first = self.estimators[0]
+        if not all(e._shares_spectrum_with(first) for e in self.estimators):
+            parts = [e.predict(X) for e in self.estimators]
+            return namespace(parts[0]).stack(parts)
+        weights = [e.kernel_.weight_variance for e in self.estimators]
+        duals = [
+            weight / weights[0] * e._posterior.statistics.dual
+            for weight, e in zip(weights, self.estimators, strict=True)
+        ]
+        return first._predict_with(X, duals)
+
+
+def scaling_path(estimator, X, y, *, scalings=None, sample_weight=None):
+    """Tune an adaptive kernel regressor once and solve it at every scaling.
+
+    A learned covariance starts from its neighbour's, so that ascending scalings anneal
+    from the Gaussian process to mean field. With an approximation that rescales the
+    kernel, and a kernel of one hidden layer without bias whose activation is piecewise
+    linear, all scalings share one eigendecomposition and cost little more than one.
+
+    Parameters
+    ----------
+    estimator : AdaptiveKernelRegressor
+        Cloned, not changed; its `scaling` is ignored.
+    X : array-like of shape (n_samples, n_features)
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+    scalings : array-like of shape (k,), default=None
+        Positive; None takes 16 from 1, standard scaling, to the width, mean field.
+    sample_weight : array-like of shape (n_samples,), default=None
+
+    Returns
+    -------
+    ScalingPath
+
+    Raises
+    ------
+    TypeError
+        If `estimator` is no AdaptiveKernelRegressor.
+    ValueError
+        If a scaling is not positive, or none is given and the width is not a finite
+        number above 1.
+
+    Examples
+    --------
+    >>> from adaptive_kernels import AdaptiveKernelRegressor, scaling_path
+    >>> from adaptive_kernels.datasets import make_ising
+    >>> X, y = make_ising(40, 10, random_state=0)
+    >>> model = AdaptiveKernelRegressor(width=50, approximation="rescaling")
+    >>> path = scaling_path(model, X, y, scalings=[1, 50])
+    >>> path.predict(X).shape
+    (2, 40)
+    """
+    scalings = check_scalings(scalings, estimator)
+    if estimator.n_inducing is not None:
+        raise ValueError(
+            "A path of scalings needs all training rows at once: set n_inducing=None."
+        )
+    first = clone(estimator).set_params(scaling=scalings[0])
+    estimators = [first.fit(X, y, sample_weight=sample_weight)]
+    for scaling in scalings[1:]:
+        estimators.append(estimators[-1]._at_scaling(scaling))
+    return ScalingPath(np.array(scalings), tuple(estimators))
+
+
+def check_scalings(scalings, estimator):
+    """Sorted positive scalings as a list; by default from 1 to the width."""
+    if not isinstance(estimator, AdaptiveKernelRegressor):
+        raise TypeError(
+            f"estimator must be an AdaptiveKernelRegressor, got {estimator!r}: apply "
+            "other steps of a pipeline to X first."
+        )
+    if scalings is None:
+        width = estimator.width
+        if not (isfinite(width) and width > 1):
+            raise ValueError(
+                f"scalings=None runs from 1 to the width, which is {width}: give "
+                "scalings, or an estimator of finite width above 1."
+            )
+        scalings = np.geomspace(1, width, 16)
+    scalings = np.asarray(scalings, dtype=float)
+    if scalings.ndim != 1:
+        raise ValueError(f"scalings must be a sequence of numbers, got {scalings!r}.")
+    scalings = np.sort(scalings)
+    if len(scalings) == 0 or not (np.all(scalings > 0) and isfinite(scalings[-1])):
+        raise ValueError(f"scalings must be positive and finite, got {scalings}.")
+    return scalings.tolist()

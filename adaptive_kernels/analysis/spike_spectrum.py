@@ -1,0 +1,160 @@
+"""Which polynomials of the target one gradient step has planted in the features."""
+
+from copy import copy
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from scipy import linalg
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from .._arrays import to_numpy
+from ..estimators.one_step_features import OneStepSpikeFeatures
+from ..kernels._expansion import expansion
+
+BEYOND_EDGE = 1.05
+EXPLAINED = 0.5
+
+
+@dataclass(frozen=True)
+class SpikeSpectrum:
+    """Singular values of features after one gradient step, and what the largest mean.
+
+    A singular value more than 5 % beyond the edge is an outlier. It is a spike if its
+    left singular vector, over the rows, lies mostly in the span of g, g^2, ...
+    g^degree, where g is the projection of the rows on the learned direction; others
+    come from the gradient's noise.
+
+    Attributes
+    ----------
+    singular_values : ndarray of shape (min(n_samples, n_components),)
+        Of `transform(X)`, in descending order.
+    initial_values : ndarray of shape (min(n_samples, n_components),)
+        Of the features before the step: the bulk.
+    predicted_values : ndarray of shape (min(n_samples, n_components),)
+        Of the features before the step plus their mean shift, which is what the step
+        does to wide layers.
+    edge : float
+        The largest of `initial_values`.
+    alignments : ndarray of shape (n_outliers, degree)
+        For each outlier the squared cosine of its left singular vector with g^k (with
+        all products of k projections, if there are several), less what a random vector
+        would have.
+    explained : ndarray of shape (n_outliers,)
+        The squared cosine with the span of all powers, likewise.
+    degrees : ndarray of shape (n_outliers,)
+        The power that an outlier is most aligned with; 0 if it is no spike.
+    """
+
+    singular_values: np.ndarray
+    initial_values: np.ndarray
+    predicted_values: np.ndarray
+    edge: float
+    alignments: np.ndarray
+    explained: np.ndarray
+    degrees: np.ndarray
+
+    @property
+    def n_spikes(self):
+        """Number of outliers that are polynomials of the learned projection."""
+        return int(np.sum(self.degrees > 0))
+
+
+def spike_spectrum(estimator, X, *, degree=3):
+    """Spectrum of features after one gradient step, with its spikes labelled.
+
+    Three singular value decompositions of a matrix (n_samples, n_components): for
+    large tables pass a few thousand rows.
+
+    Parameters
+    ----------
+    estimator : OneStepSpikeFeatures or Pipeline
+        Fitted; of a pipeline the first such step is looked at.
+    X : array-like of shape (n_samples, n_features)
+        Rows, not necessarily those of the fit.
+    degree : int, default=3
+        Powers 1 ... degree of the projection are looked for, 5 at most.
+
+    Returns
+    -------
+    SpikeSpectrum
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows to tell the powers from chance.
+
+    References
+    ----------
+    arXiv:2310.07891.
+
+    Examples
+    --------
+    >>> from adaptive_kernels import OneStepSpikeFeatures, spike_spectrum
+    >>> from adaptive_kernels.datasets import make_single_index
+    >>> X, y = make_single_index(800, 100, random_state=0)
+    >>> features = OneStepSpikeFeatures(600, gain=0.5, random_state=0).fit(X, y)
+    >>> spectrum = spike_spectrum(features, X)
+    >>> spectrum.degrees
+    array([1, 2])
+    """
+    features, X = _find_step(estimator, X)
+    components = features.spike_components(X, degree)
+    powers = [to_numpy(component.inputs) for component in components]
+    n_powers = sum(power.shape[1] for power in powers)
+    if len(powers[0]) < 4 * n_powers:
+        raise ValueError(
+            f"{len(powers[0])} rows are too few to recognise {n_powers} products of "
+            "projections: pass more rows or a lower degree."
+        )
+    before = copy(features)
+    before.weights_ = features.initial_weights_
+    initial, final = (
+        to_numpy(f.transform(X)).astype(float) for f in (before, features)
+    )
+    vectors, values, _ = linalg.svd(final, full_matrices=False)
+    initial_values = linalg.svdvals(initial)
+    outliers = vectors[:, values > BEYOND_EDGE * initial_values[0]]
+    alignments = np.array([_alignment(outliers, power) for power in powers]).T
+    explained = _alignment(outliers, np.hstack(powers))
+    best = 1 + np.argmax(alignments, axis=1)
+    return SpikeSpectrum(
+        singular_values=values,
+        initial_values=initial_values,
+        predicted_values=linalg.svdvals(initial + _mean_shift(features, components[0])),
+        edge=float(initial_values[0]),
+        alignments=alignments,
+        explained=explained,
+        degrees=np.where(explained > EXPLAINED, best, 0),
+    )
+
+
+def _find_step(estimator, X):
+    """The fitted transformer, and its input made from that of the pipeline."""
+    steps = estimator if isinstance(estimator, Pipeline) else [estimator]
+    for index, step in enumerate(steps):
+        if isinstance(step, OneStepSpikeFeatures):
+            check_is_fitted(step)
+            return step, estimator[:index].transform(X) if index else X
+    raise TypeError(
+        "estimator must be a fitted OneStepSpikeFeatures, or a pipeline with one as a "
+        f"step (of a search its best_estimator_); got {type(estimator).__name__}."
+    )
+
+
+def _mean_shift(features, linear):
+    """E[phi(z + s g alpha)] - c_0 for every row and neuron, over sqrt(n_components)."""
+    projections, neurons = to_numpy(linear.inputs), to_numpy(linear.neurons)
+    shift = features.gain_ * (projections @ neurons.T)
+    shift *= np.sign(float(features.hermite_coefficients_[1]))
+    mean = expansion(features.activation).shifted_mean(np.abs(shift).max())
+    return mean(shift) / sqrt(features.n_components)
+
+
+def _alignment(vectors, basis):
+    """Squared cosines of unit columns with the span of `basis`, less chance's share."""
+    basis = linalg.orth(basis)
+    chance = basis.shape[1] / len(basis)
+    cosines = np.sum((basis.T @ vectors) ** 2, axis=0)
+    return np.clip((cosines - chance) / (1 - chance), 0.0, None)

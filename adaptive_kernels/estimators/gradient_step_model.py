@@ -1,0 +1,165 @@
+"""A layer of random neurons and its gradient step: body of the estimator."""
+
+import warnings
+from dataclasses import replace
+from math import copysign, sqrt
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import (
+    BaseEstimator,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .._arrays import (
+    as_float,
+    as_float64,
+    asarray_like,
+    index_like,
+    namespace,
+    to_device,
+    to_numpy,
+)
+from .._sklearn import check_same_namespace, check_sample_weight
+from ..theory.one_step.gradient_step import first_gradient
+from ..theory.one_step.target_polynomial import SeenRows
+from .base import on_host
+from .row_blocks import RowBlocks
+from .target_columns import TargetColumns, table_to_numpy
+
+N_COEFFICIENTS = 6
+
+
+class GradientStepModel(BaseEstimator):
+    """Validation, the step, projections; parameters are those of the public class."""
+
+    def _validate(self, X, y, sample_weight):
+        """X, targets (n, q) with one column for each output or class, shares (n, 1)."""
+        y = table_to_numpy(y)
+        X, y = validate_data(self, X, y, multi_output=True, dtype="numeric")
+        if issparse(y):
+            raise TypeError("y is sparse: pass y.toarray().")
+        X, y, weights = as_float(X), to_numpy(y), np.ones(X.shape[0])
+        if sample_weight is not None:
+            checked = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+            weights = to_numpy(checked).astype(float)
+            if not weights.all():
+                kept = np.flatnonzero(weights)
+                X = namespace(X).take(X, index_like(kept, X), axis=0)
+                y, weights = y[kept], weights[kept]
+        self._columns = TargetColumns(y, self.target_type)
+        Y = self._columns(y)
+        self._single_output = Y.shape[1] == 1
+        return X, Y, (weights / weights.sum())[:, None]
+
+    def _fit(self, X, Y, shares, found):
+        n_features, n_outputs = X.shape[1], Y.shape[1]
+        rows = RowBlocks.of(X, shares, n_columns=self.n_components, device=self.device)
+        self._rows, self.mean_, self.scale_ = rows, rows.mean, rows.scale or 1.0
+        weights, readout = self._draw(to_device(X[:1, :], self.device), n_outputs)
+        targets = _standardised(Y, shares)
+        step = first_gradient(
+            rows.blocks(X, targets, shares),
+            weights,
+            readout / sqrt(self.n_components),
+            found,
+            full_residual=self.residual == "full",
+            exact=self.gradient == "exact",
+            moments=self.precondition is not None,
+        )
+        # The rows have unit mean variance, and so have the targets.
+        rounding = 10 * float(namespace(weights).finfo(weights.dtype).eps)
+        learns = step.norm > rounding * sqrt(n_features * n_outputs)
+        learns = learns and rows.scale > 0 and targets.any()
+        if learns and self.precondition is not None:
+            step = step.preconditioned(self.precondition)
+        self.initial_weights_ = weights
+        self.readout_ = readout[:, 0] if self._single_output else readout
+        coefficients = found.coefficients[:N_COEFFICIENTS].copy()
+        self.hermite_coefficients_ = asarray_like(coefficients, self.mean_)
+        self._n_features_out = self.n_components
+        self._take(step, found, learns)
+        self._seen = SeenRows.of(self._marks(X, Y))
+
+    def _draw(self, like, n_outputs):
+        """Weights of unit length, and standard normal readouts."""
+        rng = check_random_state(self.random_state)
+        # Neurons must not repeat data that were drawn with the same seed.
+        rng = np.random.default_rng(rng.randint(np.iinfo(np.int32).max))
+        weights = rng.standard_normal((self.n_components, like.shape[1]))
+        weights /= np.linalg.norm(weights, axis=1, keepdims=True)
+        readout = rng.standard_normal((self.n_components, n_outputs))
+        return asarray_like(weights, like), asarray_like(readout, like)
+
+    def _take(self, step, found, learns):
+        """Set the weights after the step, its size and its direction."""
+        if not learns:
+            warnings.warn(
+                "X and y are not correlated, or one of them does not vary: there is no "
+                "gradient to follow, and the features stay random.",
+                UserWarning,
+                stacklevel=5,
+            )
+        norm = step.norm if learns else 1.0
+        self.gain_ = float(self.gain) if learns else 0.0
+        direction = step.direction / norm if learns else 0 * step.direction
+        slope = float(found.linear)
+        signed = copysign(self.gain_, slope)
+        self.step_size_ = self.gain_ * sqrt(self.n_components) / abs(slope) / norm
+        weights = self.initial_weights_
+        if self.gain_ == 0:
+            self.weights_ = weights
+        elif step.gradient is None:
+            planes = asarray_like(direction.T, weights)
+            self.weights_ = weights + signed * (self._readout() @ planes)
+        else:
+            self.weights_ = weights + self.step_size_ * step.gradient
+        self.direction_ = direction[:, 0] if self._single_output else direction
+        powers = asarray_like(signed ** np.arange(1, N_COEFFICIENTS), self.mean_)
+        self.spike_coefficients_ = self.hermite_coefficients_[1:] * powers
+
+    def _readout(self):
+        readout = self.readout_
+        return readout[:, None] if self._single_output else readout
+
+    def _projections(self, X):
+        """Projections (n, q) of checked rows on the learned directions."""
+        return self._rows.project(X, self._directions())
+
+    def _directions(self):
+        direction = self.direction_
+        return direction[:, None] if self._single_output else direction
+
+    def _marks(self, X, Y):
+        """Two projections of each row, and its targets."""
+        first = self._directions()[:, :1]
+        neuron = as_float64(self.initial_weights_[:1, :]).T
+        vectors = namespace(first).concat([first, neuron], axis=1)
+        return np.hstack([to_numpy(self._rows.project(X, vectors)), Y])
+
+    def _checked(self, X, method):
+        check_is_fitted(self)
+        X = as_float(validate_data(self, X, reset=False, dtype="numeric"))
+        if self.device is None or not isinstance(X, np.ndarray):
+            check_same_namespace(X, self, attribute="weights_", method=method)
+        return X
+
+    def __getstate__(self):
+        state = {name: on_host(v) for name, v in super().__getstate__().items()}
+        if "_rows" in state:
+            # Arrays are on the host now: the model loads where there is no device.
+            state["_rows"] = replace(state["_rows"], device=None)
+        return state
+
+
+def _standardised(Y, shares):
+    """Columns of Y centred, and divided by one number to a mean variance of one."""
+    mean = np.sum(shares * Y, axis=0)
+    centred = Y - mean
+    rounding = 10 * np.finfo(float).eps * np.abs(mean)
+    centred[:, np.abs(centred).max(axis=0) <= rounding] = 0.0
+    # Squares of tiny or huge numbers would vanish or overflow.
+    centred /= np.abs(centred).max() or 1.0
+    variance = np.sum(shares * centred**2, axis=0)
+    return centred / (sqrt(variance.mean()) or 1.0)

@@ -1,0 +1,72 @@
+"""Class labels as codes and columns, and the weights of their rows."""
+
+import numpy as np
+from sklearn.utils import assert_all_finite, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    check_consistent_length,
+    column_or_1d,
+    validate_data,
+)
+
+from .._arrays import as_float64, asarray_like, index_like, to_numpy
+from .._sklearn import check_sample_weight
+
+
+def validate_labels(estimator, X, y, sample_weight, class_weight=None):
+    """X, codes (n,) of the labels, the classes, and weights (n,) or None."""
+    if y is None:
+        raise ValueError("fit requires y to be passed, but the target y is None.")
+    X = validate_data(estimator, X, dtype="numeric")
+    labels = column_or_1d(to_numpy(y), warn=True)
+    check_consistent_length(X, labels)
+    assert_all_finite(labels, input_name="y")
+    check_classification_targets(labels)
+    weights = None
+    if sample_weight is not None:
+        weights = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        weights = to_numpy(weights)
+    kept = slice(None) if weights is None or not weights.any() else weights > 0
+    classes = np.unique(labels[kept])
+    if len(classes) < 2:
+        raise ValueError("y holds only one class: nothing can be told apart.")
+    # Labels that occur with weight 0 only are no class: their rows are dropped later.
+    codes = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    weights = _class_weighted(class_weight, classes, codes, weights)
+    return (
+        X,
+        codes,
+        classes,
+        None if weights is None else asarray_like(weights, as_float64(X[:1, :])),
+    )
+
+
+def _class_weighted(class_weight, classes, codes, weights):
+    if class_weight is None:
+        return weights
+    weights = np.ones(len(codes)) if weights is None else weights
+    if class_weight == "balanced":
+        totals = np.bincount(codes, weights, len(classes))
+        return weights * (np.sum(weights) / (len(classes) * totals))[codes]
+    factors = compute_class_weight(class_weight, classes=classes, y=classes[codes])
+    return weights * factors[codes]
+
+
+def one_vs_rest_targets(codes, n_classes):
+    """Labels as -1 and 1: a column for each class, or one for two classes."""
+    shown = np.arange(n_classes) if n_classes > 2 else np.array([1])
+    return np.where(codes[:, None] == shown, 1.0, -1.0)
+
+
+def codes_of(columns):
+    """Codes (n,) of the classes behind `one_vs_rest_targets`."""
+    columns = to_numpy(columns).reshape(columns.shape[0], -1)
+    if columns.shape[1] == 1:
+        return (columns[:, 0] > 0).astype(int)
+    return np.argmax(columns, axis=1)
+
+
+def labels_at(classes, index, like):
+    """Labels of predicted codes: in the library of `like` where they are numbers."""
+    labels = to_numpy(classes)[index]
+    return index_like(labels, like) if labels.dtype.kind in "biuf" else labels

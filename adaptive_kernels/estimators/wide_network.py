@@ -1,0 +1,355 @@
+"""What the regressors tuned by evidence share: search, prediction, leave-one-out."""
+
+from dataclasses import replace
+from math import inf
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .._arrays import (
+    as_float64,
+    asarray_like,
+    check_device,
+    identity,
+    index_like,
+    namespace,
+    small_problem_threads,
+    to_device,
+)
+from .._sklearn import Interval, StrOptions, fit_context
+from ..inference.coordinates import Frame
+from ..inference.evidence import Data, Hyperparameters, RegularizedEvidence
+from ..inference.inducing_memory import check_exact_memory
+from ..inference.inducing_posterior import InducingPosterior
+from ..inference.optimization import NOISE_BOUNDS
+from ..inference.posterior import GaussianPosterior
+from ..inference.problem import EvidenceProblem
+from ..inference.starts import random_starts
+from ..inference.streaming import RowStream, inducing_data, is_sparse, is_streamed
+from ..kernels import NNGP
+from ..kernels._base import VARIANCES, WideKernel
+from ..kernels._recursion import apply_metric_sqrt, centered, slices_of
+from .base import KernelModel, draw_jointly, unchanged_on_failure, validate_training
+from .training import TrainingRows, column_variances
+
+PREDICTED_ROWS = 8192
+
+
+class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
+    """Evidence search and prediction shared by the regressors."""
+
+    _parameter_constraints: dict = {
+        "kernel": [WideKernel, None],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "optimizer": [StrOptions({"evidence"}), None],
+        "n_restarts_optimizer": [Interval(Integral, 0, None, closed="left")],
+        "n_inducing": [Interval(Integral, 1, None, closed="left"), None],
+        "normalize_y": ["boolean"],
+        "device": [str, None],
+        "random_state": ["random_state"],
+    }
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the kernel and the posterior.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs, used as given: put a scaler before this estimator.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets. Outputs share the kernel and the noise.
+        sample_weight : array-like of shape (n_samples,), default=None
+            A row of weight w has noise variance alpha / w, and counts in the evidence
+            like w repeated rows. Weight 0 removes the row.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data is unusable; the message names it.
+        MemoryError
+            If the kernel matrix does not fit in memory.
+        numpy.linalg.LinAlgError
+            If the kernel matrix is not positive definite at the given alpha.
+        """
+        with unchanged_on_failure(self):
+            check_device(self.device)
+            self._check_inducing()
+            arrays = validate_training(self, X, y, sample_weight)
+            self._fit_checked(arrays)
+        return self
+
+    def _fit_checked(self, arrays, **start):
+        """Fit to checked arrays (X, y, weights), optionally from starts: see `_fit`."""
+        rows = self._rows(*arrays)
+        with small_problem_threads(rows.data.X.shape[0]):
+            self._fit(rows, **start)
+        return self
+
+    def _check_inducing(self):
+        """Raise ValueError where `n_inducing` does not go with other parameters."""
+
+    def _rows(self, X, y, weights):
+        """The `TrainingRows` of checked arrays."""
+        self.n_features_in_, m = X.shape[1], self.n_inducing
+        if is_streamed(X.shape[0], m):
+            # X stays where it is; the sums over all weights are on the device.
+            Y = asarray_like(y, as_float64(to_device(X[:1, :], self.device)))
+            weights = None if weights is None else asarray_like(weights, Y)
+            is_vector = Y.ndim == 1
+            Y = Y[:, None] if is_vector else Y
+            return self._streamed_rows(X, Y, weights, is_vector)
+        X, Y, weights, (is_vector, inverse) = self._merged(X, y, weights)
+        if is_sparse(X.shape[0], m):
+            return self._streamed_rows(X, Y, weights, is_vector)
+        targets = self._target_scale(Y, weights, is_vector)
+        return TrainingRows(
+            Data(X, targets.normalized(Y), weights),
+            targets,
+            asarray_like(column_variances(X, weights), X),
+            index_like(inverse, X),
+        )
+
+    def _streamed_rows(self, X, Y, weights, is_vector):
+        """Rows that inducing points stand for."""
+        targets = self._target_scale(Y, weights, is_vector)
+        stream = RowStream(X, Y, weights, self.device)
+        variances = asarray_like(stream.column_variances(), Y)
+        data = inducing_data(stream, self.n_inducing, targets.mean, targets.scale)
+        return TrainingRows(data, targets, variances)
+
+    def check_parameters(self):
+        """Raise ValueError where a parameter, or a pair of them, is unusable."""
+        self._validate_params()
+        self._check_inducing()
+        self._kernel().network()
+
+    def check_memory(self, X):
+        """Raise MemoryError where a fit of all rows of X does not fit."""
+        self._check_memory(X, X.shape[0])
+
+    def _check_memory(self, X, n):
+        if not is_sparse(n, self.n_inducing):
+            check_exact_memory(X, n, self._matrices())
+
+    def _require_exact(self, what):
+        """Raise AttributeError if the fit was by inducing points."""
+        if isinstance(self._posterior, InducingPosterior):
+            raise AttributeError(
+                f"{what} needs all training rows at once: fit with n_inducing=None."
+            )
+
+    def _kernel(self):
+        return NNGP("erf") if self.kernel is None else self.kernel
+
+    def _problem(self, data):
+        """The evidence problem of `Data`, and the coordinates that it is in."""
+        kernel, d = self._kernel(), data.X.shape[1]
+        limits = {k: getattr(self, k) for k in ("max_iter", "tol") if hasattr(self, k)}
+        if self.optimizer is None:
+            frame = Frame(kernel.network().origin, kernel.metric_sqrt(d))
+            template = frame.enter(Hyperparameters(kernel.network(), float(self.alpha)))
+            rows = replace(data, X=frame.rows(data.X))
+            return EvidenceProblem(rows, template, **limits), frame
+        frame = Frame.of(kernel, data)
+        # Zero noise has no logarithm to start from.
+        alpha = float(self.alpha or NOISE_BOUNDS[0])
+        template = frame.enter(Hyperparameters(kernel.network(), alpha))
+        bounds = {h.name: h.bounds[0] for h in kernel.hyperparameters if not h.fixed}
+        problem = EvidenceProblem(
+            frame.rounded(data), template, {**bounds, "alpha": NOISE_BOUNDS}, **limits
+        )
+        starts = (template,) if self._gives_start() else ()
+        if self.n_restarts_optimizer:
+            rng = check_random_state(self.random_state)
+            starts += tuple(random_starts(problem, self.n_restarts_optimizer, rng))
+        return replace(problem, starts=starts), frame
+
+    def _gives_start(self):
+        """Whether the kernel has variances of its own to start from."""
+        kernel, plain = self._kernel(), type(self._kernel())()
+        return any(getattr(kernel, name) != getattr(plain, name) for name in VARIANCES)
+
+    def _store(self, rows, posterior, evidence, n_iter):
+        """Set what is fitted: the posterior, its kernel, the rows that it needs."""
+        network, point, kernel = posterior.network, posterior.point, self._kernel()
+        self.kernel_ = type(kernel)(
+            **{
+                **kernel.get_params(),
+                **{name: getattr(network, name) for name in VARIANCES},
+                "metric": point.metric(),
+                "origin": network.origin,
+            }
+        )
+        if isinstance(posterior, InducingPosterior):
+            # All other rows are in the posterior's sums.
+            rows = replace(rows, data=Data(posterior.inducing, posterior.dual))
+        self.alpha_, self.n_iter_ = point.alpha, n_iter
+        self.X_train_ = rows.data.X
+        self.log_marginal_likelihood_value_ = evidence
+        self._posterior, self._training, self._targets = posterior, rows, rows.targets
+
+    @property
+    def dual_coef_(self):
+        """Coefficients of the kernel with the rows `X_train_` in the mean."""
+        check_is_fitted(self)
+        return self._posterior.dual
+
+    def predict(self, X, return_std=False, return_cov=False):
+        """Predict a new observation: mean, and optionally its spread, noise included.
+
+        Without `return_std` and `return_cov` the kernel between X and the training
+        rows is streamed in blocks.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        return_std : bool, default=False
+        return_cov : bool, default=False
+
+        Returns
+        -------
+        mean : array of shape (n_samples,) or (n_samples, n_outputs)
+        std : array like mean
+            Only with `return_std`: standard deviation of a new observation, in the
+            units of y.
+        covariance : array of shape (n_samples, n_samples) or \
+(n_samples, n_samples, n_outputs)
+            Only with `return_cov`.
+
+        Raises
+        ------
+        RuntimeError
+            If both `return_std` and `return_cov` are asked for.
+        """
+        if return_std and return_cov:
+            raise RuntimeError("Ask for return_std or for return_cov, not for both.")
+        check_is_fitted(self)
+        X, host = self._checked_rows(X, "predict")
+        with small_problem_threads(self.X_train_.shape[0]):
+            if return_cov:
+                mean, spread = self._posterior.covariance(self._computed(X))
+                eye = identity(mean, X.shape[0])
+                spread = spread + self.alpha_ * eye[:, :, None]
+                spread = spread * self._targets.scale**2
+                results = [self._targets.given(mean), spread]
+            else:
+                results = self._streamed(X, return_std)
+        results = [self._targets.shaped(a, host) for a in results]
+        return tuple(results) if len(results) > 1 else results[0]
+
+    def _streamed(self, X, return_std):
+        """Mean, and standard deviation if asked for, block by block of rows."""
+        parts = []
+        for rows in slices_of(X.shape[0], PREDICTED_ROWS):
+            block = self._computed(X[rows, :])
+            if return_std:
+                mean, spread = self._posterior.variance(block)
+                noisy = spread + self.alpha_
+                std = namespace(noisy).sqrt(noisy) * self._targets.scale
+                parts.append((self._targets.given(mean), std))
+            else:
+                parts.append((self._targets.given(self._posterior.mean(block)),))
+        xp = namespace(parts[0][0])
+        return [xp.concat(column, axis=0) for column in zip(*parts, strict=True)]
+
+    def sample_y(self, X, n_samples=1, random_state=0):
+        """Draw new observations at X from the posterior, jointly over rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=0
+
+        Returns
+        -------
+        samples : ndarray of shape (n_rows, n_samples) or (n_rows, n_outputs, n_samples)
+        """
+        prediction = self.predict(X, return_cov=True)
+        return draw_jointly(*prediction, n_samples, random_state)
+
+    def leave_one_out_predict(self, return_std=False):
+        """Predict every training row from the others, in closed form.
+
+        Hyperparameters stay as fitted on all rows, so after learning a metric the
+        result is optimistic: use cross-validation to choose a width. Rows that repeat
+        exactly, target included, are left out together.
+
+        Parameters
+        ----------
+        return_std : bool, default=False
+
+        Returns
+        -------
+        mean : array of shape (n_samples,) or (n_samples, n_outputs)
+            Samples of weight zero are not among them.
+        std : array like mean
+            Only with `return_std`.
+        """
+        check_is_fitted(self)
+        self._require_exact("leave_one_out_predict")
+        data, index = self._training.data, self._training.row_of_sample
+        mean, spread = self._posterior.leave_one_out(data)
+        xp, scale = namespace(mean), self._targets.scale
+        std = xp.sqrt(xp.maximum(spread, 0 * spread) + self.alpha_) * scale
+        host = isinstance(data.X, np.ndarray) or self.device is not None
+        mean, std = (
+            self._targets.shaped(xp.take(values, index, axis=0), host)
+            for values in (self._targets.given(mean), std)
+        )
+        return (mean, std) if return_std else mean
+
+    def log_marginal_likelihood(self, theta=None, eval_gradient=False):
+        """Log evidence of the (normalised) training targets.
+
+        Parameters
+        ----------
+        theta : array-like of shape (n_hyperparameters,), default=None
+            Log variances as in `kernel_.theta`; noise and metric stay as fitted. None
+            means the fitted value.
+        eval_gradient : bool, default=False
+
+        Returns
+        -------
+        value : float
+        gradient : ndarray of shape (n_hyperparameters,)
+            Only with `eval_gradient`.
+        """
+        check_is_fitted(self)
+        if theta is None and not eval_gradient:
+            return self.log_marginal_likelihood_value_
+        self._require_exact("log_marginal_likelihood at a theta")
+        kernel = self.kernel_
+        if theta is not None:
+            if np.shape(theta) != kernel.theta.shape:
+                raise ValueError(
+                    f"theta has shape {np.shape(theta)}, but kernel_.theta has "
+                    f"{kernel.theta.shape}."
+                )
+            kernel = kernel.clone_with_theta(np.asarray(theta, dtype=float))
+        data, point = self._training.data, self._posterior.point
+        point = replace(point, network=kernel.network())
+        if not eval_gradient:
+            return self._posterior.evidence(data, point)
+        if type(self._posterior) is not GaussianPosterior:
+            raise ValueError("eval_gradient needs approximation='gaussian'.")
+        origin = point.network.origin
+        data = replace(
+            data, X=apply_metric_sqrt(centered(data.X, origin), point.metric_sqrt)
+        )
+        network = replace(point.network, origin=None)
+        point = replace(point, network=network, metric_sqrt=None)
+        free = [h.name for h in kernel.hyperparameters if not h.fixed]
+        evidence = RegularizedEvidence(
+            data, point, width=inf, covariance_type=None, free=free
+        )
+        value, gradient = evidence(evidence.pack(point))
+        return value, gradient[[evidence.free.index(name) for name in free]]

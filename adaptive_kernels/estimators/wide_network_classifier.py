@@ -1,0 +1,195 @@
+"""Classifiers with the kernel of a wide network, fixed or adaptive."""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from .._arrays import (
+    as_float64,
+    asarray_like,
+    check_device,
+    index_like,
+    small_problem_threads,
+    to_device,
+    to_numpy,
+)
+from .._sklearn import Interval, StrOptions, fit_context
+from ..inference import subsampling
+from ..inference.evidence import Data
+from ..inference.inducing_memory import check_exact_memory
+from ..inference.streaming import RowStream, is_sparse, is_streamed
+from ..kernels._base import WideKernel
+from ..kernels._recursion import slices_of
+from .base import ArrayModel, merged_rows, unchanged_on_failure, validate_rows
+from .class_posteriors import calibrated
+from .labels import codes_of, labels_at, one_vs_rest_targets, validate_labels
+from .wide_network import PREDICTED_ROWS
+
+_PASSED = ("kernel", "optimizer", "n_restarts_optimizer", "device", "random_state")
+
+
+class WideNetworkClassifier(ClassifierMixin, ArrayModel):
+    """Labels, weights and probabilities, shared by the classifiers."""
+
+    _parameter_constraints: dict = {
+        "kernel": [WideKernel, None],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "optimizer": [StrOptions({"evidence"}), None],
+        "n_restarts_optimizer": [Interval(Integral, 0, None, closed="left")],
+        "n_inducing": [Interval(Integral, 1, None, closed="left"), None],
+        "device": [str, None],
+        "random_state": ["random_state"],
+    }
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the kernel, the posterior and the calibration.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs, used as given: put a scaler before this estimator.
+        y : array-like of shape (n_samples,)
+            Labels of any type.
+        sample_weight : array-like of shape (n_samples,), default=None
+            A row of weight w counts like w repeated rows. Weight 0 removes the row.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data is unusable, or there is only one class.
+        MemoryError
+            If the kernel matrix does not fit in memory.
+        """
+        with unchanged_on_failure(self):
+            check_device(self.device)
+            X, codes, classes, weights = validate_labels(
+                self, X, y, sample_weight, self.class_weight
+            )
+            self._fit(X, codes, weights, classes)
+            self.classes_ = index_like(classes, y)
+        return self
+
+    def _fit(self, X, codes, weights, classes):
+        rows = self._rows(X, codes, weights, len(classes))
+        sample = self._learning_rows(rows)
+        regressor = self._regressor().fit(sample.X, sample.Y, sample.weights)
+        self._adopt(regressor, rows)
+
+    def _rows(self, X, codes, weights, n_classes):
+        """Rows with signed columns as targets, distinct unless they are very many."""
+        columns = one_vs_rest_targets(codes, n_classes)
+        if is_streamed(X.shape[0], self.n_inducing):
+            return RowStream(X, columns, weights, self.device)
+        X = as_float64(to_device(X, self.device))
+        X, columns, weights, _ = merged_rows(X, asarray_like(columns, X), weights)
+        rows = RowStream(X, columns, weights, self.device)
+        if not is_sparse(X.shape[0], self.n_inducing):
+            check_exact_memory(X, X.shape[0], 2)
+        return rows
+
+    def _learning_rows(self, rows):
+        """A stratified sample, from which the kernel is learned, as a regressor's fit.
+
+        Without array API dispatch scikit-learn refuses to check rows on the device, so
+        that the regressor has to move them itself.
+        """
+        parts = rows.sample(subsampling.CLASS_KERNEL_ROWS, codes_of(rows.Y))
+        if self.device is not None:
+            parts = (None if a is None else to_numpy(a) for a in parts)
+        return Data(*parts)
+
+    def _adopt(self, regressor, rows):
+        """Take the kernel of a fitted regressor, and calibrate on the rows."""
+        sparse = is_sparse(rows.X.shape[0], self.n_inducing)
+        n_inducing = self.n_inducing if sparse else None
+        self._classes = calibrated(regressor, rows, n_inducing)
+        self.regressor_ = regressor
+        self.X_train_ = self._classes.posterior.inducing if sparse else rows.X
+
+    @property
+    def kernel_(self):
+        """Kernel with the fitted variances and metric."""
+        check_is_fitted(self)
+        return self.regressor_.kernel_
+
+    @property
+    def alpha_(self):
+        """Noise variance of the labels, of least leave-one-out log loss."""
+        check_is_fitted(self)
+        return self._classes.noise
+
+    @property
+    def leave_one_out_log_loss_(self):
+        """Mean log loss of training rows, each left out; the kernel is as fitted."""
+        check_is_fitted(self)
+        return self._classes.loss
+
+    @property
+    def n_iter_(self):
+        """Iterations of the optimizer."""
+        check_is_fitted(self)
+        return self.regressor_.n_iter_
+
+    def _log_probabilities(self, X, method):
+        """(m, C) on the host, block by block of rows, and X as validated."""
+        X = validate_rows(self, X, method)
+        blocks = (as_float64(X[i, :]) for i in slices_of(X.shape[0], PREDICTED_ROWS))
+        with small_problem_threads(self.X_train_.shape[0]):
+            logs = [self._class_log_probabilities(block) for block in blocks]
+        return np.concatenate(logs), as_float64(X[:1, :])
+
+    def _class_log_probabilities(self, X):
+        return self._classes.log_probabilities(X)
+
+    def decision_function(self, X):
+        """Log odds, or log probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples,) or (n_samples, n_classes)
+            For two classes the log odds of the second, else log probabilities.
+        """
+        logs, X = self._log_probabilities(X, "decision_function")
+        if logs.shape[1] == 2:
+            logs = logs[:, 1] - logs[:, 0]
+        return asarray_like(logs, X)
+
+    def predict_proba(self, X):
+        """Probabilities of the classes, in the order of `classes_`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+        """
+        logs, X = self._log_probabilities(X, "predict_proba")
+        return asarray_like(np.exp(logs), X)
+
+    def predict(self, X):
+        """Predict the most probable labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        array of shape (n_samples,)
+            NumPy where the labels are no numbers, otherwise of X's library.
+        """
+        logs, X = self._log_probabilities(X, "predict")
+        return labels_at(self.classes_, np.argmax(logs, axis=1), X)

@@ -1,0 +1,1 @@
+"""Evidence, its maximisation, and posteriors: what the estimators fit with."""

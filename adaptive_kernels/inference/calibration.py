@@ -1,0 +1,207 @@
+"""Class probabilities from Gaussian predictions of one-hot labels.
+
+One-hot columns share the kernel, hence one factorisation and one variance for all
+classes. Each row left out in closed form, its mean m_c and standard deviation s give
+
+    logit_c = slope m_c / s + offset_c,
+
+and slope, offsets and the noise are those of largest likelihood of the labels, with
+weak priors: offsets about the log frequencies of the classes, which far from all data
+are the answer, and a logit of 4 between a label and its absence at the typical s. One
+further row that knows nothing but the frequencies is mixed in, because labels that no
+row left out contradicts would otherwise be believed without limit.
+"""
+
+from dataclasses import dataclass, replace
+from math import log, log1p
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+
+from .._arrays import asarray_like, diagonal, namespace, to_numpy
+from ..kernels._recursion import features, symmetric_matrices
+from .evidence import Data
+from .factorization import factorize, leave_one_out
+from .posterior import GaussianPosterior
+
+# Gaussian evidence of +-1 labels does not give a good noise variance. It is only the
+# start of the line search, which ends at these shares of the kernel's mean diagonal.
+NOISE_RANGE = (1e-3, 10.0**0.5)
+NOISE_STEP = 10**0.5
+TYPICAL_LOGIT = 4.0
+SLOPE_SPREAD, OFFSET_SPREAD = 0.5, 1.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """From standardised means to probabilities.
+
+    slope : float
+    offsets : ndarray (C,)
+    floor : ndarray (C,), least probabilities
+    """
+
+    slope: float
+    offsets: np.ndarray
+    floor: np.ndarray
+
+    def log_probabilities(self, mean, std):
+        """(m, C) from means (m, C) and standard deviations (m,)."""
+        logs = log_softmax(self.slope * mean / std[:, None] + self.offsets, axis=1)
+        return np.logaddexp(log1p(-np.sum(self.floor)) + logs, np.log(self.floor))
+
+
+def fit_calibration(mean, std, labels, weights):
+    """The calibration of largest posterior density, and its mean log loss.
+
+    Parameters
+    ----------
+    mean : ndarray (n, C), leave-one-out means of centred one-hot labels
+    std : ndarray (n,)
+    labels : ndarray (n, C), one-hot
+    weights : ndarray (n,)
+
+    Returns
+    -------
+    Calibration
+    float
+    """
+    size = np.sum(weights)
+    # No class without half a row; weights may sum to less than that.
+    frequencies = np.maximum(weights @ labels, 0.5)
+    frequencies /= np.sum(frequencies)
+    center = np.log(frequencies)
+    standard = mean / std[:, None]
+    typical = log(TYPICAL_LOGIT * float(weights @ std) / size)
+
+    def objective(vector):
+        logs = log_softmax(np.exp(vector[0]) * standard + vector[1:], axis=1)
+        pull = weights[:, None] * (np.exp(logs) - labels)
+        shift = (vector - start) / spread
+        value = 0.5 * shift @ shift - np.sum(weights[:, None] * labels * logs)
+        slope = np.exp(vector[0]) * np.sum(pull * standard)
+        return value, np.r_[slope, np.sum(pull, axis=0)] + shift / spread
+
+    start = np.r_[typical, center]
+    spread = np.r_[SLOPE_SPREAD, np.full(len(center), OFFSET_SPREAD)]
+    best = minimize(objective, start, jac=True, method="L-BFGS-B").x
+    calibration = Calibration(
+        float(np.exp(best[0])), best[1:], frequencies / (size + 1)
+    )
+    logs = calibration.log_probabilities(mean, std)
+    return calibration, -float(weights @ np.sum(labels * logs, axis=1)) / size
+
+
+@dataclass(frozen=True)
+class ClassPosterior:
+    """Gaussian posterior of centred one-hot labels, with its calibration.
+
+    posterior : GaussianPosterior or InducingPosterior
+    loss : float, mean leave-one-out log loss
+    """
+
+    posterior: object
+    calibration: Calibration
+    loss: float
+
+    @property
+    def noise(self):
+        """Noise variance of a row of unit weight."""
+        return self.posterior.point.alpha
+
+    def log_probabilities(self, X):
+        """Log probabilities of the classes at new rows: ndarray (m, C)."""
+        X = asarray_like(X, self.posterior.F)
+        mean, variance = (to_numpy(a) for a in self.posterior.variance(X))
+        std = np.sqrt(variance[:, 0] + self.noise)
+        return self.calibration.log_probabilities(mean, std)
+
+
+@dataclass(frozen=True)
+class ExactClasses:
+    """Rows whose kernel matrix is at hand, with centred one-hot labels as targets.
+
+    held_out : Data, the rows that are left out: all
+    point : Hyperparameters
+    F : array (n, d + 1), features
+    K : array (n, n), lower triangle
+    """
+
+    held_out: Data
+    point: object
+    F: object
+    K: object
+
+    @classmethod
+    def of(cls, data, point):
+        """Under the kernel of a point."""
+        F = features(data.X, point.network, point.metric_sqrt)
+        K = symmetric_matrices(F, point.network, lower=True)
+        return cls(data, point, F, K[int(point.network.is_ntk)])
+
+    @property
+    def prior(self):
+        """Prior variances of the rows."""
+        return diagonal(self.K)
+
+    def leave_one_out(self, noise):
+        """Mean (n, C) and variance (n,) of f at each row given the others."""
+        own = self.held_out.noise(noise)
+        factored = factorize(1.0 * self.K, self.held_out.Y, own)
+        mean, variance = leave_one_out(factored, self.held_out.Y)
+        return mean, variance - own
+
+    def posterior(self, noise):
+        """Posterior of f given all rows."""
+        point = replace(self.point, alpha=noise)
+        factored = factorize(self.K, self.held_out.Y, self.held_out.noise(noise))
+        return GaussianPosterior(point, self.F, factored.factor, factored.dual)
+
+
+def fit_class_posterior(rows, labels, shares=None):
+    """Noise and calibration of least leave-one-out log loss, kernel held fixed.
+
+    The noise goes downhill from that of the evidence, in factors of `NOISE_STEP`.
+
+    Parameters
+    ----------
+    rows : ExactClasses or InducingClasses
+        With the kernel and noise that the evidence chose. It is consumed.
+    labels : ndarray (n, C), one-hot, of the rows that are held_out
+    shares : ndarray (n,) or None
+        How much each of them counts; None means by its weight.
+
+    Returns
+    -------
+    ClassPosterior
+    """
+    held_out, prior = rows.held_out, rows.prior
+    if shares is None:
+        weights = held_out.weights
+        shares = np.ones(len(labels)) if weights is None else to_numpy(weights)
+    unit = float(namespace(prior).mean(prior)) or 1.0
+
+    def trial(noise):
+        mean, variance = (to_numpy(a) for a in rows.leave_one_out(noise))
+        std = np.sqrt(np.maximum(variance, 0) + noise)
+        calibration, loss = fit_calibration(mean, std, labels, shares)
+        return loss, noise, calibration
+
+    lowest, highest = (unit * share for share in NOISE_RANGE)
+    loss, noise, calibration = _line_search(trial, rows.point.alpha, lowest, highest)
+    return ClassPosterior(rows.posterior(noise), calibration, loss)
+
+
+def _line_search(trial, noise, lowest, highest):
+    """The trial of least loss that a walk from `noise` meets, down first, then up."""
+    first = best = trial(noise)
+    for factor, end in ((1 / NOISE_STEP, lowest), (NOISE_STEP, highest)):
+        while (best[1] * factor - end) * (factor - 1) < 0:
+            following = trial(best[1] * factor)
+            if following[0] >= best[0]:
+                break
+            best = following
+        if best is not first:
+            break
+    return best

@@ -1,0 +1,100 @@
+"""Coordinates in which evidence is maximised: about the mean, in one unit, rounded.
+
+Neither the origin of X nor the units of X and y then change what is found. Rounding to
+a small share of each column's spread keeps rounding errors of the input out of the
+search: they would choose another of many nearly equal paths.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .._arrays import asarray_like, round_columns, to_numpy
+from ..kernels._recursion import apply_metric_sqrt, centered
+from .evidence import combine_metric_sqrts
+from .moments import mean_square, target_variance
+
+# Spread relative to the origin below which a column is constant up to rounding.
+CONSTANT = 100 * np.finfo(float).eps
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Coordinates (X - origin) R / unit, y / target_unit.
+
+    origin : ndarray (d,) or None
+    metric_sqrt : None, (d,) or (d, d), root R of the kernel's own metric
+    unit : float, taken from the weight variance
+    target_unit : float, taken from the readout variance and the noise
+    fixed : dict, variances that stay exactly as given
+    """
+
+    origin: object = None
+    metric_sqrt: object = None
+    unit: float = 1.0
+    target_unit: float = 1.0
+    fixed: dict = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, kernel, data):
+        """The frame of some rows: their mean, unless the kernel has an origin.
+
+        Where layers share the weight variance, which cannot take X's unit too, the root
+        takes it; where that variance is fixed, the unit stays.
+        """
+        origin, metric_sqrt = (
+            kernel.network().origin,
+            kernel.metric_sqrt(data.X.shape[1]),
+        )
+        if origin is None:
+            origin = to_numpy(data.shares() @ data.X)
+        rows = apply_metric_sqrt(
+            _varying(centered(data.X, origin), origin), metric_sqrt
+        )
+        unit = mean_square(replace(data, X=rows)) ** 0.5
+        target_unit = target_variance(data) ** 0.5
+        given = {h.name for h in kernel.hyperparameters if h.fixed}
+        fixed = {name: float(getattr(kernel, name)) for name in given}
+        if kernel.depth > 1:
+            if "weight_variance" not in fixed:
+                metric_sqrt = combine_metric_sqrts(
+                    metric_sqrt, np.full(data.X.shape[1], 1 / unit)
+                )
+            unit = 1.0
+        return cls(origin, metric_sqrt, unit, target_unit, fixed)
+
+    def rows(self, X):
+        """X in these coordinates, up to the unit."""
+        return apply_metric_sqrt(centered(X, self.origin), self.metric_sqrt)
+
+    def rounded(self, given):
+        """The rows for which evidence is maximised."""
+        X = _varying(centered(given.X, self.origin), self.origin)
+        X = round_columns(apply_metric_sqrt(X, self.metric_sqrt) / self.unit)
+        return replace(given, X=X, Y=round_columns(given.Y / self.target_unit))
+
+    def enter(self, point):
+        """A point in the units of X and y, seen in this frame."""
+        return self._in_units(point, self.unit, 1 / self.target_unit, None)
+
+    def leave(self, point):
+        """A point of this frame in the units of X and y, about the origin."""
+        point = self._in_units(point, 1 / self.unit, self.target_unit, self.origin)
+        return replace(point, network=replace(point.network, **self.fixed))
+
+    @staticmethod
+    def _in_units(point, inputs, targets, origin):
+        network = point.network
+        network = replace(
+            network,
+            weight_variance=inputs**2 * network.weight_variance,
+            readout_variance=targets**2 * network.readout_variance,
+            origin=origin,
+        )
+        return replace(point, network=network, alpha=targets**2 * point.alpha)
+
+
+def _varying(X, origin):
+    """Centred X, with zeros in columns that are constant but for rounding."""
+    varies = np.std(to_numpy(X), axis=0) > CONSTANT * np.abs(origin)
+    return X * asarray_like(1.0 * varies, X)

@@ -1,0 +1,143 @@
+"""Covariance models: the root R of the metric M = R R' as a vector to optimise.
+
+The prior of a hidden unit's input weights is N(0, I) in the metric of the kernel, the
+model of their posterior is N(0, M).
+"""
+
+from abc import ABC, abstractmethod
+from math import inf
+
+import numpy as np
+
+METRIC_BOUNDS = (1e-9, 1e7)
+
+
+class CovarianceModel(ABC):
+    """What the objective and its optimizer need of a covariance.
+
+    d : int, number of features
+    """
+
+    def __init__(self, d):
+        self.d = d
+
+    @abstractmethod
+    def root(self, given):
+        """The root of a point, None, (d,) or (d, d), in the shape of this model."""
+
+    @abstractmethod
+    def pack(self, R):
+        """The vector of a root; positive entries as logarithms."""
+
+    @abstractmethod
+    def unpack(self, vector):
+        """The root of a vector."""
+
+    @abstractmethod
+    def divergence(self, R):
+        """KL(N(0, M) || N(0, I)) = (tr M - log det M - d) / 2, and d/dR."""
+
+    @abstractmethod
+    def gradient(self, slope, R):
+        """d/dR of an objective with d/dM = slope: 2 slope R."""
+
+    @abstractmethod
+    def to_vector(self, gradient, R):
+        """Chain d/dR to the vector."""
+
+    @abstractmethod
+    def box(self):
+        """Pairs of bounds of the vector."""
+
+
+class DiagonalCovariance(CovarianceModel):
+    """M = diag(R^2), R (d,); the vector is log R^2."""
+
+    def root(self, given):
+        """Standard deviations; ones without a metric."""
+        if given is None:
+            return np.ones(self.d)
+        return given if given.ndim == 1 else np.sqrt(np.sum(given**2, axis=1))
+
+    def pack(self, R):
+        """The logarithms of the variances."""
+        return 2 * np.log(R)
+
+    def unpack(self, vector):
+        """Standard deviations (d,)."""
+        return np.exp(vector / 2)
+
+    def divergence(self, R):
+        """Sum over features."""
+        return 0.5 * float(np.sum(R**2 - 2 * np.log(R) - 1)), R - 1 / R
+
+    def gradient(self, slope, R):
+        """From slopes (d,)."""
+        return 2 * slope * R
+
+    def to_vector(self, gradient, R):
+        """D R / d log R^2 = R / 2."""
+        return gradient * R / 2
+
+    def box(self):
+        """Bounds of the logarithms."""
+        return [tuple(np.log(METRIC_BOUNDS))] * self.d
+
+
+class FullCovariance(CovarianceModel):
+    """M = R R', R lower triangular (d, d); its diagonal as logarithms."""
+
+    def __init__(self, d):
+        super().__init__(d)
+        self._lower = np.tril_indices(d)
+
+    def root(self, given):
+        """A matrix; the identity without a metric."""
+        if given is None:
+            return np.eye(self.d)
+        return np.diag(given) if given.ndim == 1 else given
+
+    def pack(self, R):
+        """The lower triangle, row by row."""
+        R = R.copy()
+        np.fill_diagonal(R, np.log(np.diag(R)))
+        return R[self._lower]
+
+    def unpack(self, vector):
+        """The lower triangular root (d, d)."""
+        R = np.zeros((self.d, self.d))
+        R[self._lower] = vector
+        np.fill_diagonal(R, np.exp(np.diag(R)))
+        return R
+
+    def divergence(self, R):
+        """The log determinant is that of the pivots."""
+        pivots = np.diag(R)
+        value = 0.5 * float(np.sum(R**2) - np.sum(2 * np.log(pivots) + 1))
+        return value, R - np.diag(1 / pivots)
+
+    def gradient(self, slope, R):
+        """From slopes (d, d)."""
+        return 2 * slope @ R
+
+    def to_vector(self, gradient, R):
+        """The pivots are logarithms; overwrites the gradient."""
+        np.fill_diagonal(gradient, np.diag(gradient) * np.diag(R))
+        return gradient[self._lower]
+
+    def box(self):
+        """Bounds of the logarithms of the pivots; none elsewhere."""
+        low, high = np.log(METRIC_BOUNDS)
+        box = []
+        for i in range(self.d):
+            box += [(-inf, inf)] * i + [(low / 2, high / 2)]
+        return box
+
+
+MODELS = {"diag": DiagonalCovariance, "full": FullCovariance}
+
+
+def kl_from_prior(R):
+    """KL divergence of a hidden unit's weights from their prior, for any root."""
+    model = MODELS["diag" if R.ndim == 1 else "full"]
+    return model(R.shape[0]).divergence(R)[0]

@@ -1,0 +1,262 @@
+"""Gaussian-variational adaptive kernel: regularised evidence of the weight covariance.
+
+The hidden weights of a network of `width` N are given a Gaussian distribution
+N(0, Sigma), Sigma = (weight_variance / d) M, whose kernel K(Sigma) maximises
+
+    log evidence(K(Sigma) + noise) - N KL(N(0, Sigma) || N(0, Sigma_0)),
+
+with Sigma_0 = (weight_variance / d) I, so that KL = (tr M - log det M - d) / 2.
+Infinite width is the NNGP. At tree level the log determinant of the evidence is left
+out. The stationarity condition is the self-consistent equation
+of multi-scale adaptive theory (arXiv:2502.03210) in its Gaussian approximation.
+"""
+
+from dataclasses import dataclass, replace
+from math import isinf, log, pi
+
+import numpy as np
+
+from .._arrays import LinAlgError, namespace, to_numpy
+from ..kernels._derivatives import vector_jacobian
+from ..kernels._recursion import Network, features, symmetric_matrices, variances
+from .covariance import MODELS, FullCovariance, kl_from_prior
+from .factorization import evidence_cotangent, factorize, fit_cotangent
+
+VARIANCES = ("readout_variance", "weight_variance", "bias_variance")
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """A point in the space that evidence is maximised over.
+
+    network : Network, with the three variances
+    alpha : float, noise variance
+    metric_sqrt : root R of the metric M = R R': None for the identity, (d,) a diagonal,
+        or lower triangular (d, d)
+    """
+
+    network: Network
+    alpha: float
+    metric_sqrt: object = None
+
+    def metric(self):
+        """M, the weight covariance relative to its prior: None, (d,) or (d, d)."""
+        R = self.metric_sqrt
+        if R is None:
+            return None
+        return R**2 if R.ndim == 1 else R @ R.T
+
+
+def combine_metric_sqrts(outer, inner):
+    """Root R_o R_i of a metric from two roots, each None, (d,) or (d, d)."""
+    if outer is None or inner is None:
+        return inner if outer is None else outer
+    if outer.ndim == 1:
+        return outer * inner if inner.ndim == 1 else outer[:, None] * inner
+    return outer * inner if inner.ndim == 1 else outer @ inner
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training rows of an evidence: X (n, d), Y (n, C), weights (n,) or None."""
+
+    X: object
+    Y: object
+    weights: object = None
+
+    def observations(self):
+        """Number of observations: weights summed, times outputs."""
+        rows = self.Y.shape[0]
+        if self.weights is not None:
+            rows = float(namespace(self.weights).sum(self.weights))
+        return rows * self.Y.shape[1]
+
+    def shares(self):
+        """Weights of the rows, summing to one: (n,)."""
+        xp = namespace(self.Y)
+        weights = xp.ones_like(self.Y[:, 0]) if self.weights is None else self.weights
+        return weights / xp.sum(weights)
+
+    def noise(self, alpha):
+        """Noise variance of the rows: a number or (n,)."""
+        return alpha if self.weights is None else alpha / self.weights
+
+    def take(self, rows):
+        """The given rows, an integer array."""
+        xp = namespace(self.X)
+        weights = None if self.weights is None else xp.take(self.weights, rows)
+        return Data(
+            xp.take(self.X, rows, axis=0), xp.take(self.Y, rows, axis=0), weights
+        )
+
+    def with_inducing_points(self, point):
+        """What an optimizer at a point sees: here the rows themselves."""
+        return self
+
+    def inducing_subset(self):
+        """Rows that are few enough for n x n matrices: here all."""
+        return self
+
+    def objective(self, template, **kind):
+        """The regularised evidence of these rows; see there for the arguments."""
+        return RegularizedEvidence(self, template, **kind)
+
+    def weight_term(self, alpha):
+        """What weights add to the evidence beyond noise alpha / w, and d/d log alpha.
+
+        A row of weight w counts like w repeated rows with noise alpha each.
+        """
+        if self.weights is None:
+            return 0.0, 0.0
+        xp, outputs = namespace(self.weights), self.Y.shape[1]
+        excess = float(xp.sum(self.weights)) - self.weights.shape[0]
+        logs = float(xp.sum(xp.log(self.weights)))
+        if alpha == 0:
+            raise LinAlgError("Repeated or weighted rows need noise: raise alpha.")
+        value = -0.5 * outputs * (excess * log(2 * pi * alpha) + logs)
+        return value, -0.5 * outputs * excess
+
+
+def kernel_factor(data, point):
+    """Features, variances, and factored kernel matrix plus noise of the rows."""
+    F = features(data.X, point.network, point.metric_sqrt)
+    v = variances(F, point.network)
+    K = symmetric_matrices(F, point.network, v, lower=True)[point.network.is_ntk]
+    return F, v, factorize(K, data.Y, data.noise(point.alpha))
+
+
+def _fit(data, factored):
+    """Tr Y'U."""
+    return float(namespace(data.Y).sum(data.Y * factored.dual))
+
+
+def trace_slopes(data, point, F, v, factored, cotangent):
+    """Slopes of tr A (K + noise) with A held fixed, which `evidence_cotangent` gives.
+
+    Returns
+    -------
+    cotangents : Cotangents
+    noise, readout : float
+        By the logarithms of the noise and, for the A of the evidence, of the readout
+        variance: tr A (K + noise) = n C - tr Y'U spares a pass over K.
+    """
+    block, diagonal = cotangent
+    cotangents = vector_jacobian(data.X, F, point.network, v, block, diagonal)
+    noise = float(namespace(F).sum(diagonal * data.noise(point.alpha)))
+    n, outputs = data.Y.shape
+    return cotangents, noise, n * outputs - _fit(data, factored) - noise
+
+
+def log_evidence(data, point):
+    """Log marginal likelihood of the training targets, all outputs summed."""
+    return kernel_factor(data, point)[2].log_evidence + data.weight_term(point.alpha)[0]
+
+
+def regularized_evidence(data, point, width):
+    """The objective above at a point: one Cholesky."""
+    value = log_evidence(data, point)
+    if isinf(width) or point.metric_sqrt is None:
+        return value
+    return value - width * kl_from_prior(point.metric_sqrt)
+
+
+class RegularizedEvidence:
+    """The objective above as a function of a vector, with its gradient.
+
+    Parameters
+    ----------
+    data : Data
+    width : float
+        Number of hidden units; infinite drops the covariance from the vector.
+    covariance_type : {"diag", "full"} or None
+    free : sequence of str
+        Which of "readout_variance", "weight_variance", "bias_variance" and "alpha"
+        are in the vector, as logarithms; zero variances never are.
+    template : Hyperparameters
+        Supplies what is not in the vector.
+    tree : bool, default=False
+        Leave out the log determinant, and the hyperparameters, which would run away
+        without it.
+    """
+
+    def __init__(self, data, template, *, width, covariance_type, free=(), tree=False):
+        self.data, self.template, self.width = data, template, width
+        self.tree = tree
+        free = () if tree else free
+        adapts = covariance_type is not None and not isinf(width)
+        self.covariance = None
+        if adapts:
+            self.covariance = MODELS[covariance_type](data.X.shape[1])
+        self.free = [
+            name
+            for name in (*VARIANCES, "alpha")
+            if name in free and _value(template, name) > 0
+        ]
+
+    def pack(self, point):
+        """The vector of a point."""
+        scalars = np.log([_value(point, name) for name in self.free])
+        if self.covariance is None:
+            return scalars
+        R = self.covariance.root(point.metric_sqrt)
+        return np.concatenate([scalars, self.covariance.pack(R)])
+
+    def unpack(self, vector):
+        """The point of a vector."""
+        split = len(self.free)
+        values = dict(zip(self.free, np.exp(vector[:split]).tolist(), strict=True))
+        alpha = values.pop("alpha", self.template.alpha)
+        network = replace(self.template.network, **values)
+        if self.covariance is None:
+            return Hyperparameters(network, alpha)
+        return Hyperparameters(network, alpha, self.covariance.unpack(vector[split:]))
+
+    def __call__(self, vector):
+        """Objective and gradient: one Cholesky, one inverse, O(n^2 d) besides."""
+        point = self.unpack(vector)
+        R = point.metric_sqrt
+        value, cotangents, noise, readout = self._evidence(point)
+        weight, gradient = self._covariance_gradient(cotangents, point)
+        slopes = {
+            "readout_variance": readout,
+            "weight_variance": weight + cotangents.log_weight,
+            "bias_variance": point.network.bias_variance * cotangents.bias_variance,
+            "alpha": noise,
+        }
+        scalars = np.array([-0.5 * slopes[name] for name in self.free])
+        if self.covariance is None:
+            return value, scalars
+        # log evidence - width KL
+        divergence, slope = self.covariance.divergence(R)
+        gradient = -0.5 * gradient - self.width * slope
+        gradient = self.covariance.to_vector(gradient, R)
+        return value - self.width * divergence, np.concatenate([scalars, gradient])
+
+    def _evidence(self, point):
+        """Value and, times -2, its slopes: `Cotangents`, log noise, log readout."""
+        data = self.data
+        F, v, factored = kernel_factor(data, point)
+        extra, extra_slope = data.weight_term(point.alpha)
+        cotangent = (fit_cotangent if self.tree else evidence_cotangent)(factored)
+        value = factored.log_evidence + extra
+        if self.tree:
+            value = -0.5 * _fit(data, factored)
+        cotangents, noise, readout = trace_slopes(
+            data, point, F, v, factored, cotangent
+        )
+        return value, cotangents, noise - 2 * extra_slope, readout
+
+    def _covariance_gradient(self, cotangents, point):
+        """d/d log weight_variance of the first layer, and d/dR."""
+        R, d = point.metric_sqrt, self.data.X.shape[1]
+        full = isinstance(self.covariance, FullCovariance)
+        slope = cotangents.covariance(self.data.X, diagonal=not full)
+        slope = point.network.weight_variance / d * to_numpy(slope)
+        if self.covariance is None:
+            return float(np.sum(slope)), None
+        gradient = self.covariance.gradient(slope, R)
+        return 0.5 * float(np.sum(gradient * R)), gradient
+
+
+def _value(point, name):
+    return point.alpha if name == "alpha" else getattr(point.network, name)

@@ -1,0 +1,62 @@
+"""Calibration of class posteriors through inducing points."""
+
+from dataclasses import dataclass
+
+from .._arrays import namespace, solve_triangular
+from .collapsed_bound import Basis, CollapsedBound, SufficientStatistics
+from .inducing_points import LEAST_REST, InducingData
+from .inducing_posterior import InducingPosterior
+
+
+@dataclass(frozen=True)
+class InducingClasses:
+    """Rows of which some are left out, for a posterior through inducing points.
+
+    What `calibration.ExactClasses` is to an exact posterior. The sums are over all
+    rows, the rows left out are those to learn from.
+
+    held_out : InducingData, with centred one-hot labels as targets
+    basis : Basis
+    statistics : SufficientStatistics
+    projected : array (m, n), A of the held_out rows
+    prior : array (n,), their prior variances
+    """
+
+    held_out: InducingData
+    basis: Basis
+    statistics: SufficientStatistics
+    projected: object
+    prior: object
+
+    @classmethod
+    def of(cls, data, point):
+        """Under the kernel of a point, at which the inducing points are chosen."""
+        data, basis, statistics = data.sufficient_statistics(point)
+        return cls(data, basis, statistics, *basis.project(data.X))
+
+    @property
+    def point(self):
+        """Kernel and noise."""
+        return self.basis.point
+
+    def leave_one_out(self, noise):
+        """Mean (n, C) and variance (n,) of f at each held_out row given all others.
+
+        With v = a'B^{-1}a and the leverage h = v w / noise of a row,
+
+            mean = (m - h y) / (1 - h),    variance = K_ii - a'a + v / (1 - h).
+        """
+        A, xp = self.projected, namespace(self.projected)
+        bound = CollapsedBound.of(self.statistics, noise)
+        fitted = A.T @ bound.solution / noise
+        half = solve_triangular(bound.factor, A)
+        spread = xp.sum(half * half, axis=0)
+        leverage = spread / self.held_out.noise(noise)
+        rest = xp.maximum(1 - leverage, 0 * leverage + LEAST_REST)[:, None]
+        mean = (fitted - leverage[:, None] * self.held_out.Y) / rest
+        return mean, self.prior - xp.sum(A * A, axis=0) + spread / rest[:, 0]
+
+    def posterior(self, noise):
+        """Posterior of f given all rows."""
+        inducing = self.held_out.inducing()
+        return InducingPosterior.of(inducing, self.basis, self.statistics, noise)[0]

@@ -1,0 +1,127 @@
+"""Choice of the inducing points, and the data of a fit through them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sklearn.cluster import KMeans
+
+from .._arrays import index_like, namespace, round_columns, rows_per_block, to_numpy
+from ..kernels._recursion import (
+    apply_metric_sqrt,
+    centered,
+    cross_matrices,
+    features,
+    slices_of,
+    variances,
+)
+from .collapsed_bound import JITTER, Basis, RegularizedBound, SufficientStatistics
+from .evidence import Data
+
+# Least 1 - h of a row of leverage h that is left out: what rounding leaves of it.
+LEAST_REST = 1e-12
+
+
+@dataclass(frozen=True)
+class InducingData(Data):
+    """Rows to learn from, some of which are the inducing points.
+
+    n_inducing : int
+    index : ndarray (m,) of int, the inducing points among the rows; None until chosen
+    statistics : callable, (inducing points (m, d), point) -> the
+        `SufficientStatistics` of all the rows that the posterior is of; None if these
+        rows are all
+    """
+
+    n_inducing: int = 0
+    index: np.ndarray | None = None
+    statistics: object = None
+
+    def with_inducing_points(self, point):
+        """With inducing points chosen for the kernel of a point."""
+        index = inducing_rows(self.X, point, self.n_inducing)
+        return replace(self, index=index)
+
+    def inducing_subset(self):
+        """The inducing points, with their targets, as plain data."""
+        return self.take(self.index)
+
+    def take(self, rows):
+        """The given rows as plain data."""
+        return super().take(index_like(rows, self.X))
+
+    def inducing(self):
+        """Inducing points: (m, d)."""
+        index = index_like(self.index, self.X)
+        return namespace(self.X).take(self.X, index, axis=0)
+
+    def sufficient_statistics(self, point):
+        """Itself with inducing points chosen, their basis, sums over all rows."""
+        data = self.with_inducing_points(point)
+        inducing = data.inducing()
+        basis = Basis.of(inducing, point)
+        if self.statistics is None:
+            return data, basis, SufficientStatistics.of(basis, data.own_blocks())
+        return data, basis, self.statistics(inducing, point)
+
+    def objective(self, template, **kind):
+        """The regularised bound of the evidence of these rows."""
+        return RegularizedBound(self, template, **kind)
+
+    def own_blocks(self):
+        """Blocks (X, Y, weights or None) of the rows to learn from."""
+        n, d = self.X.shape
+        for rows in slices_of(n, rows_per_block(self.X, max(len(self.index), d))):
+            weights = None if self.weights is None else self.weights[rows]
+            yield self.X[rows, :], self.Y[rows, :], weights
+
+
+def inducing_rows(X, point, n_rows):
+    """Rows that stand for all: nearest to the centres of k-means in the metric.
+
+    They follow the density of the rows; those that say nothing new are left out. Rows
+    are rounded, so that rounding errors do not choose.
+
+    Returns
+    -------
+    ndarray (m,) of int
+        At most `n_rows`.
+    """
+    X = round_columns(centered(X, point.network.origin))
+    point = replace(point, network=replace(point.network, origin=None))
+    mapped = to_numpy(apply_metric_sqrt(X, point.metric_sqrt))
+    _, distinct = np.unique(mapped, axis=0, return_index=True)
+    if len(distinct) > n_rows:
+        mapped = mapped[distinct]
+        found = KMeans(n_rows, n_init=1, max_iter=20, random_state=0).fit(mapped)
+        distinct = distinct[np.unique(np.argmin(found.transform(mapped), axis=0))]
+    rows = namespace(X).take(X, index_like(distinct, X), axis=0)
+    return distinct[spread_rows(rows, point, len(distinct))]
+
+
+def spread_rows(X, point, n_rows):
+    """Rows that explain the kernel best, one after the other, by pivoted Cholesky.
+
+    Each is the row of largest variance given those before it; rows whose variance is
+    all explained are left out, so that there may be fewer than `n_rows`.
+
+    Returns
+    -------
+    ndarray (m,) of int
+    """
+    network = point.network
+    F = to_numpy(features(X, point.network, point.metric_sqrt))
+    v = variances(F, network)
+    residual = np.array(v.kernel(network.is_ntk))
+    floor = JITTER * max(float(np.mean(residual)), np.finfo(float).tiny)
+    factor, index = np.empty((n_rows, len(F))), []
+    for j in range(n_rows):
+        best = int(np.argmax(residual))
+        if j > 0 and residual[best] <= floor:
+            break
+        row = cross_matrices(F[best : best + 1], F, network)[int(network.is_ntk)][0]
+        row = row - factor[:j, best] @ factor[:j]
+        factor[j] = row / max(residual[best], floor) ** 0.5
+        residual -= factor[j] ** 2
+        residual[best] = 0.0
+        index.append(best)
+    return np.array(index)

@@ -1,0 +1,20 @@
+"""Weighted means over rows, and the natural units of X and y."""
+
+from .._arrays import namespace
+
+
+def mean_over_rows(data, values):
+    """Weighted mean of a vector over rows, or 1 where it vanishes."""
+    return float(namespace(values).sum(data.shares() * values)) or 1.0
+
+
+def mean_square(data):
+    """Mean squared entry of X, or 1 where X is zero."""
+    return mean_over_rows(data, namespace(data.X).mean(data.X * data.X, axis=1))
+
+
+def target_variance(data):
+    """Variance of the targets, averaged over outputs, or 1 if they are constant."""
+    xp = namespace(data.Y)
+    centre = xp.sum(data.shares()[:, None] * data.Y, axis=0)
+    return mean_over_rows(data, xp.mean((data.Y - centre) ** 2, axis=1))

@@ -1,0 +1,70 @@
+"""Explore several starting points for a few iterations each, and keep the best."""
+
+from dataclasses import replace
+
+from .optimization import continued, maximize_evidence
+from .starts import SMALL_NOISE, natural_start, natural_starts
+
+# Index of the first family whose metric comes from relevances.
+FIRST_RELEVANT = 2
+# Iterations from each start, and how many starts get the second half of them.
+EXPLORE, FINALISTS = 20, 2
+# Objective per observation by which another start must beat the first one.
+CLOSE = 0.01
+# The same where the first is isotropic: metrics gain something by chance, too.
+CLEARLY = 0.05
+# The same far below the widths that are asked for, where labels are overfitted.
+BEYOND_CHANCE = 0.15
+
+
+def families(problem, isotropic, relevance):
+    """Families of starting points, in fixed order; of each the best point is tried.
+
+    isotropic : Solution
+    relevance : Relevance
+    """
+    return [
+        [isotropic.point],
+        [natural_start(problem, SMALL_NOISE)],
+        *_of_metrics(problem, relevance.families),
+        *([point] for point in problem.starts),
+    ]
+
+
+def restarts(problem, relevance):
+    """Further families, for where the others have found nothing."""
+    return _of_metrics(problem, relevance.restarts)
+
+
+def _of_metrics(problem, metrics):
+    return [
+        [
+            point
+            for metric_sqrt in metric_sqrts
+            for point in natural_starts(problem, metric_sqrt)
+        ]
+        for metric_sqrts in metrics
+    ]
+
+
+def explore(problem, families, *, margin=CLOSE):
+    """Maximise a little from the best point of each family: index of the best, and it.
+
+    Half-way the first and the best `FINALISTS` go on. The first is preferred unless
+    another one is better by a margin for each observation.
+    """
+    half = EXPLORE // 2
+    trials = {
+        i: maximize_evidence(problem, problem.best_point(family), max_iter=half)
+        for i, family in enumerate(families)
+    }
+    best = sorted(trials, key=lambda i: trials[i].value, reverse=True)[:FINALISTS]
+    for i in {0, *best}:
+        if trials[i].n_iter == half:
+            # Curvature from so far away would mislead.
+            start = replace(trials[i], curvature=None)
+            trials[i] = continued(problem, start, max_iter=half)
+    winner = max(trials, key=lambda i: trials[i].value)
+    gain = trials[winner].value - trials[0].value
+    winner = winner if gain > margin * problem.observations() else 0
+    return winner, trials[winner]

@@ -1,0 +1,241 @@
+"""Maximise the regularised evidence from a starting point, by runs of L-BFGS."""
+
+from dataclasses import dataclass, replace
+from math import inf
+
+import numpy as np
+from scipy.optimize import minimize
+
+from .._arrays import LinAlgError, namespace, to_numpy
+from .evidence import Hyperparameters
+from .preconditioning import MOST, Preconditioner, updated
+
+NOISE_BOUNDS = (1e-5, 1e2)
+# Steps that L-BFGS remembers.
+MEMORY = 20
+# What is added to the worst loss so far where the objective cannot be evaluated.
+_FAILED = 1e3
+# Gain per observation that may be rounding.
+FLAT = 1e-15
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where the optimizer ended: the point, its objective, and how it stopped.
+
+    residual : float, largest gradient entry of the objective, in nats
+    curvature : ndarray (p, p) or None, second derivatives of minus the objective per
+        observation, as far as the optimizer has met them
+    """
+
+    point: Hyperparameters
+    value: float
+    converged: bool
+    n_iter: int
+    residual: float
+    curvature: np.ndarray | None = None
+
+
+def maximize_evidence(problem, point, *, max_iter=None, curvature=None):
+    """Maximise the objective of an `EvidenceProblem` from a point with L-BFGS.
+
+    Where the kernel matrix is not positive definite the objective counts as very bad,
+    so that the line search backs off. `curvature` is that of a `Solution` near by, of
+    other rows.
+    """
+    n, d = problem.data.X.shape
+    full = problem.covariance_type == "full" and not problem.has_infinite_width()
+    if full and n < d:
+        return _maximize_in_row_space(problem, point, max_iter)
+    objective = problem.objective(point)
+    start = objective.pack(point)
+    if len(start) == 0:
+        return Solution(problem.template, 0.0, True, 0, 0.0)
+    if curvature is not None and len(curvature) != len(start):
+        curvature = None
+    limit = problem.max_iter if max_iter is None else max_iter
+    box = problem.box(objective)
+    return _maximize(objective, start, box, limit, problem.tol, curvature)
+
+
+def _maximize_in_row_space(problem, point, max_iter):
+    """A full covariance of more features than rows, learned in the span of the rows."""
+    space = _RowSpace(problem.data.X)
+    reduced = maximize_evidence(
+        replace(
+            problem,
+            data=replace(problem.data, X=space.inputs),
+            template=space.enter(problem.template),
+            starts=(),
+        ),
+        space.enter(point),
+        max_iter=max_iter,
+    )
+    return replace(reduced, point=space.leave(reduced.point), curvature=None)
+
+
+def warm_start(problem, solution, *, max_iter=None):
+    """Maximise from what the solution of another problem has found and learned."""
+    return maximize_evidence(
+        problem, solution.point, max_iter=max_iter, curvature=solution.curvature
+    )
+
+
+def continued(problem, solution, *, max_iter=None):
+    """The same, as one run: iterations are counted together."""
+    found = warm_start(problem, solution, max_iter=max_iter)
+    return replace(found, n_iter=found.n_iter + solution.n_iter)
+
+
+def _maximize(objective, point, box, limit, tol, curvature):
+    """Runs of L-BFGS, each with a fresh memory, until the gradient is small enough."""
+    negated = _NegatedObjective(objective)
+    point, n_iter, learned = np.clip(point, box[:, 0], box[:, 1]), 0, curvature
+    least = 1e-3 * tol / negated.size
+    loss = 0.0
+    while True:
+        run = _LbfgsRun(negated, point, box, curvature)
+        run.minimize(limit - n_iter, tol, least)
+        point, n_iter, gain = run.end, n_iter + run.n_iter, loss - run.loss
+        learned = learned if run.curvature is None else run.curvature
+        stuck = gain <= FLAT and curvature is None
+        if run.residual <= 10 * tol or stuck or n_iter >= limit:
+            break
+        # Slow progress may be stale curvature: go on with a fresh memory.
+        loss, curvature = run.loss, None
+    return Solution(
+        objective.unpack(point),
+        negated.value(run.loss),
+        run.residual <= 10 * tol,
+        n_iter,
+        run.residual,
+        learned,
+    )
+
+
+class _LbfgsRun:
+    """One run of L-BFGS; afterwards where it came to and what it learned.
+
+    end : ndarray (p,)
+    loss : float, per observation
+    residual : float, largest gradient entry not held by a bound, in nats
+    curvature : ndarray (p, p) or None, per observation
+    """
+
+    def __init__(self, negated, point, box, curvature):
+        self.negated, self.curvature = negated, curvature
+        # In nats, so that a step of one is a usual one.
+        known = None if curvature is None else negated.size * curvature
+        self.preconditioner = Preconditioner.of(point, box, known)
+        self.end, self.track = point, []
+
+    def minimize(self, limit, tol, least):
+        """At most `limit` iterations, and while they gain as much as `least`."""
+        preconditioner, size = self.preconditioner, self.negated.size
+        result = minimize(
+            self._loss,
+            preconditioner.to_preconditioned(self.end),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=preconditioner.box,
+            callback=lambda intermediate_result: self._stop(intermediate_result, tol),
+            options={
+                "maxiter": limit,
+                "maxcor": MEMORY,
+                "ftol": least,
+                "gtol": 0.0 if preconditioner.transform is not None else tol / size,
+            },
+        )
+        self.n_iter, self.loss = int(result.nit), float(result.fun)
+        self.end = preconditioner.to_original(result.x)
+        self.gradient = preconditioner.gradient_to_original(result.jac)
+        if self.loss > self.negated.best[0]:
+            # The line search has ended where the kernel matrix cannot be factorised.
+            self.loss, self.end, self.gradient = self.negated.best
+        self.residual = self._residual()
+        if len(self.end) <= MOST and self.track:
+            points, gradients = zip(*self.track, strict=True)
+            self.curvature = updated(self.curvature, points, gradients)
+
+    def _loss(self, z):
+        self.end = self.preconditioner.to_original(z)
+        inside = self.preconditioner.inside(self.end)
+        evaluate = self.negated if inside else self.negated.refuse
+        loss, self.gradient = evaluate(self.end)
+        if not self.track:
+            self.track.append((self.end, self.gradient))
+        return loss, self.preconditioner.gradient_to_preconditioned(self.gradient)
+
+    def _stop(self, reached, tol):
+        """Note the point that an iteration has reached; end where it is good enough."""
+        if np.array_equal(self.preconditioner.to_original(reached.x), self.end):
+            self.track.append((self.end, self.gradient))
+            if self._residual() <= tol:
+                raise StopIteration
+
+    def _residual(self):
+        free = self.preconditioner.free(self.end, self.gradient)
+        return float(np.max(np.abs(self.gradient) * free)) * self.negated.size
+
+
+class _RowSpace:
+    """Coordinates in the span of fewer rows than features.
+
+    Outside the span nothing pulls the covariance from its prior, so that M is the
+    identity there and n x n numbers say all.
+    """
+
+    def __init__(self, X):
+        basis, lower = namespace(X).linalg.qr(X.T)
+        self.inputs, self.basis = lower.T, to_numpy(basis)
+        self.share = X.shape[0] / X.shape[1]
+
+    def _point(self, point, factor, R):
+        weight = factor * point.network.weight_variance
+        network = replace(point.network, weight_variance=weight)
+        return replace(point, network=network, metric_sqrt=R)
+
+    def enter(self, point):
+        """The point seen from inside the span."""
+        R = point.metric_sqrt
+        if R is not None:
+            rows = self.basis.T * R if R.ndim == 1 else self.basis.T @ R
+            R = np.linalg.cholesky(rows @ rows.T)
+        return self._point(point, self.share, R)
+
+    def leave(self, point):
+        """The point on all features."""
+        inner = point.metric_sqrt - np.eye(len(point.metric_sqrt))
+        R = np.eye(len(self.basis)) + self.basis @ inner @ self.basis.T
+        return self._point(point, 1 / self.share, R)
+
+
+class _NegatedObjective:
+    """Minus the objective per observation, measured from its first value."""
+
+    def __init__(self, objective):
+        self.objective, self.size = objective, objective.data.observations()
+        self.first, self.worst = None, 0.0
+        self.best = inf, None, None
+
+    def __call__(self, vector):
+        try:
+            value, gradient = self.objective(vector)
+        except LinAlgError:
+            value, gradient = -inf, vector
+        if not (np.isfinite(value) and np.all(np.isfinite(gradient))):
+            return self.refuse(vector)
+        self.first = value if self.first is None else self.first
+        loss = (self.first - value) / self.size
+        self.worst = max(self.worst, loss)
+        if loss < self.best[0]:
+            self.best = loss, vector.copy(), -gradient / self.size
+        return loss, -gradient / self.size
+
+    def refuse(self, vector):
+        """So bad a value that a line search backs off."""
+        return self.worst + _FAILED, np.zeros_like(vector)
+
+    def value(self, loss):
+        """The objective behind a loss; -inf if no point could be evaluated."""
+        return -inf if self.first is None else self.first - loss * self.size

@@ -1,0 +1,175 @@
+"""Posterior of a function at new rows, and that of a Gaussian process."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from .._arrays import namespace, solve_triangular
+from ..kernels._recursion import (
+    cross_matrices,
+    each_cross_block,
+    features,
+    slices_of,
+    symmetric_matrices,
+    variances,
+)
+from .evidence import kernel_factor, log_evidence
+from .factorization import inverse_diagonal, leave_one_out
+
+_ROWS = 512
+
+
+class Posterior(ABC):
+    """Posterior of a function, hyperparameters fixed: what every theory owes.
+
+    Attributes are `point`, the Hyperparameters, and `dual`, coefficients (n, C). Those
+    that hold all training rows also have `evidence(data, point)`, the log evidence of
+    the targets at another point, and `leave_one_out(data)`, mean (n, C) and variance
+    (n, C) of f at each row given the other rows.
+    """
+
+    @property
+    def network(self):
+        """Architecture and variances of the kernel."""
+        return self.point.network
+
+    @property
+    def scale(self):
+        """Scale of the kernel: one where its shape adapts instead."""
+        return 1.0
+
+    @property
+    def converged(self):
+        """Whether the theory's equations were solved; true where there are none."""
+        return True
+
+    def features(self, X):
+        """Features of new rows: (m, d + 1)."""
+        return features(X, self.network, self.point.metric_sqrt)
+
+    @abstractmethod
+    def mean(self, X):
+        """Mean (m, C) at new rows."""
+
+    @abstractmethod
+    def variance(self, X):
+        """Mean (m, C) and variance (m, C)."""
+
+    @abstractmethod
+    def covariance(self, X):
+        """Mean (m, C) and covariance (m, m, C)."""
+
+    @abstractmethod
+    def effective_dof(self, data):
+        """Effective degrees of freedom, per output."""
+
+    def weight_covariance(self, data):
+        """Covariance (d, d) of whitened input weights beyond the metric of `point`.
+
+        None where the metric is all that is known of it.
+        """
+        return None
+
+
+class KernelPosterior(Posterior):
+    """Posterior whose mean is a sum over the kernel with some rows.
+
+    Attributes besides: `F`, features of these rows. Subclasses give `_spread` and
+    `_joint_spread`, variance and covariance given the kernel with these rows and the
+    one among the new rows.
+    """
+
+    def mean(self, X):
+        """Mean (m, C), streamed: never more than a block of the (m, n) kernel."""
+        F, network = self.features(X), self.network
+        mean = namespace(X).zeros_like(F[:, :1]) * self.dual[:1, :]
+
+        def take(i, j, nngp, ntk):
+            mean[i, :] += (ntk if network.is_ntk else nngp) @ self.dual[j, :]
+
+        each_cross_block(F, self.F, network, take)
+        return mean
+
+    def variance(self, X):
+        """Mean (m, C) and variance (m, C), in blocks of rows."""
+        parts = [self._block(X[i, :]) for i in slices_of(X.shape[0], _ROWS)]
+        xp = namespace(X)
+        return tuple(xp.concat(part, axis=0) for part in zip(*parts, strict=True))
+
+    def _block(self, X):
+        F = self.features(X)
+        cross = self.cross(F)
+        xp, v = namespace(F), variances(F, self.network)
+        prior = v.kernel(self.network.is_ntk)
+        return cross @ self.dual, xp.maximum(
+            self._spread(cross, prior), 0 * prior[:, None]
+        )
+
+    def covariance(self, X):
+        """Mean (m, C) and covariance (m, m, C)."""
+        F = self.features(X)
+        cross = self.cross(F)
+        prior = symmetric_matrices(F, self.network)[int(self.network.is_ntk)]
+        return cross @ self.dual, self._joint_spread(cross, prior)
+
+    def cross(self, F):
+        """Kernel between new and training rows, given features: (m, n)."""
+        return cross_matrices(F, self.F, self.network)[int(self.network.is_ntk)]
+
+    @abstractmethod
+    def _spread(self, cross, prior):
+        """Variance (m, C) from the kernel (m, n) and the prior variance (m,)."""
+
+    @abstractmethod
+    def _joint_spread(self, cross, prior):
+        """Covariance (m, m, C) from the kernel (m, n) and the prior's (m, m)."""
+
+
+@dataclass
+class GaussianPosterior(KernelPosterior):
+    """Posterior mean and variance of f under K(Sigma), hyperparameters fixed.
+
+    point : Hyperparameters
+    F : array (n, d + 1), features of the training rows
+    factor : array (n, n), lower Cholesky factor of K + noise
+    dual : array (n, C)
+    """
+
+    point: object
+    F: object
+    factor: object
+    dual: object
+
+    @classmethod
+    def fit(cls, data, point):
+        """The posterior and the log evidence of the training targets."""
+        F, _, factored = kernel_factor(data, point)
+        posterior = cls(point, F, factored.factor, factored.dual)
+        evidence = factored.log_evidence + data.weight_term(point.alpha)[0]
+        return posterior, evidence
+
+    def evidence(self, data, point):
+        """Log evidence of the targets at another point."""
+        return log_evidence(data, point)
+
+    def leave_one_out(self, data):
+        """Mean (n, C) and variance (n, C) of f at each row given the other rows."""
+        mean, variance = leave_one_out(kernel_factor(data, self.point)[2], data.Y)
+        spread = variance - data.noise(self.point.alpha)
+        return mean, spread[:, None] + 0 * mean
+
+    def effective_dof(self, data):
+        """Tr[(K + noise)^{-1} K], per output."""
+        inverse = inverse_diagonal(self.factor)
+        kept = inverse * data.noise(self.point.alpha)
+        return kept.shape[0] - float(namespace(kept).sum(kept))
+
+    def _spread(self, cross, prior):
+        half = solve_triangular(self.factor, cross.T)
+        xp = namespace(cross)
+        spread = prior - xp.sum(half * half, axis=0)
+        return spread[:, None] + 0 * self.dual[:1, :]
+
+    def _joint_spread(self, cross, prior):
+        half = solve_triangular(self.factor, cross.T)
+        covariance = prior - half.T @ half
+        return covariance[:, :, None] + 0 * self.dual[:1, :]

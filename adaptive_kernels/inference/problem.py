@@ -1,0 +1,105 @@
+"""One object for what is maximised: rows, what may move, the width, the limits."""
+
+from dataclasses import dataclass, field, replace
+from math import inf, isfinite, isinf
+
+import numpy as np
+
+from .._arrays import LinAlgError
+from . import subsampling
+from .evidence import Data, Hyperparameters, regularized_evidence
+from .moments import mean_square, target_variance
+from .subsampling import subsample
+
+
+@dataclass(frozen=True)
+class EvidenceProblem:
+    """Maximise the regularised evidence of some rows.
+
+    data : Data
+    template : Hyperparameters, supplies what stays fixed
+    bounds : dict, name of a variance -> pair relative to its natural unit; what is not
+        named stays fixed
+    width : float, of the network; at infinite width no covariance is learned
+    covariance_type : {"diag", "full"} or None
+    tree : bool, leave the log determinant out
+    max_iter : int, iterations of the last run of the optimizer
+    tol : float, largest gradient entry of the objective at convergence, in nats
+    starts : tuple of Hyperparameters, tried besides the natural ones
+    """
+
+    data: Data
+    template: Hyperparameters
+    bounds: dict = field(default_factory=dict)
+    width: float = inf
+    covariance_type: str | None = None
+    tree: bool = False
+    max_iter: int = 200
+    tol: float = 0.2
+    starts: tuple = ()
+
+    def at_width(self, width):
+        """The same problem for a network of another width."""
+        return replace(self, width=width)
+
+    def isotropic(self):
+        """The same problem without a covariance: a network of infinite width."""
+        return replace(self, width=inf, covariance_type=None)
+
+    def of_rows(self, data):
+        """The same problem for other rows."""
+        return self if data is self.data else replace(self, data=data)
+
+    def of_sample(self, size=subsampling.START_ROWS):
+        """The same problem for at most `size` random rows, always the same."""
+        return self.of_rows(subsample(self.data, size))
+
+    def observations(self):
+        """Number of observations, by which objectives are compared."""
+        return self.data.observations()
+
+    def is_free(self, name):
+        """Whether a variance may move."""
+        return name in self.bounds
+
+    def objective(self, point):
+        """The objective as a function of a vector, as an optimizer at a point sees it.
+
+        For inducing points that means: with those that are chosen at the point.
+        """
+        return self.data.with_inducing_points(point).objective(
+            self.template,
+            width=self.width,
+            covariance_type=self.covariance_type,
+            free=tuple(self.bounds),
+            tree=self.tree,
+        )
+
+    def value(self, point):
+        """The objective at a point, or minus infinity where it cannot be evaluated."""
+        try:
+            value = regularized_evidence(self.data, point, self.width)
+        except LinAlgError:
+            return -inf
+        return value if isfinite(value) else -inf
+
+    def best_point(self, points):
+        """The point of largest objective."""
+        return points[0] if len(points) == 1 else max(points, key=self.value)
+
+    def box(self, objective):
+        """Bounds (p, 2) of the vector of an objective, from those in natural units."""
+        spread = target_variance(self.data)
+        units = {"weight_variance": 1 / mean_square(self.data), "bias_variance": 1.0}
+        box = []
+        for name in objective.free:
+            low, high = self.bounds[name]
+            unit = units.get(name, spread)
+            box.append((np.log(low * unit), np.log(high * unit)))
+        if objective.covariance is not None:
+            box += objective.covariance.box()
+        return np.array(box).reshape(-1, 2)
+
+    def has_infinite_width(self):
+        """Whether nothing adapts."""
+        return isinf(self.width)

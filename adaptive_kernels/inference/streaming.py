@@ -1,0 +1,199 @@
+"""Fits by inducing points: rows in blocks, a sample to learn from."""
+
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+
+import numpy as np
+from joblib.parallel import get_active_backend
+from sklearn.utils.parallel import Parallel, delayed
+
+from .._arrays import (
+    as_float64,
+    asarray_like,
+    index_like,
+    namespace,
+    rows_per_block,
+    threads_for_workers,
+    to_device,
+    to_numpy,
+)
+from .._arrays.mapped_files import MappedRows
+from ..kernels._recursion import slices_of
+from . import subsampling
+from .collapsed_bound import Basis, SufficientStatistics
+from .inducing_memory import check_inducing_memory
+from .inducing_points import InducingData
+from .subsampling import random_rows, stratified_rows
+
+# A task sums over so many blocks of rows, or so many rows for each inducing point: a
+# sum of m x m numbers then costs far more to compute than to send.
+TASK_BLOCKS = 16
+TASK_ROWS_PER_POINT = 8
+# The most sums that can wait for a slow task whose turn it is.
+MAX_TASKS = 256
+
+
+def is_sparse(n_rows, n_inducing):
+    """Whether a fit goes through fewer inducing points than rows."""
+    return n_inducing is not None and n_inducing < n_rows
+
+
+def is_streamed(n_rows, n_inducing):
+    """Whether a fit leaves rows where they are, and merges none that repeat."""
+    return is_sparse(n_rows, n_inducing) and n_rows > subsampling.MERGED_ROWS
+
+
+@dataclass(frozen=True)
+class RowStream:
+    """Rows of a fit, left where they are and taken block by block.
+
+    MemoryMapReference to another process, mapped rows travel as the name of their file.
+
+    X : array (n, d) of any real type, in memory or mapped to it
+    Y : array (n, C), in double precision
+    weights : array (n,) or None
+    device : None or "cuda"
+    """
+
+    X: object
+    Y: object
+    weights: object
+    device: object
+
+    def __getstate__(self):
+        return {**vars(self), "X": MappedRows.of(self.X)}
+
+    def take(self, rows):
+        """Blocks of X, Y and weights in double precision on the device."""
+        X = as_float64(to_device(self.X[rows, :], self.device))
+        weights = None if self.weights is None else self.weights[rows]
+        return X, asarray_like(self.Y[rows, :], X), _like(weights, X)
+
+    def sample(self, n_rows, strata=None):
+        """Random rows of positive weight, the same for every fit, or all if so few.
+
+        The strata, codes (n,) if given, are among them as `stratified_rows` has it.
+        """
+        n = self.X.shape[0]
+        kept = np.arange(n)
+        if self.weights is not None:
+            kept = np.flatnonzero(to_numpy(self.weights) > 0)
+        if len(kept) > n_rows:
+            if strata is None:
+                kept = kept[random_rows(len(kept), n_rows)]
+            else:
+                kept = kept[stratified_rows(strata[kept], n_rows)]
+        elif len(kept) == n:
+            return self.take(slice(0, n))
+        X = namespace(self.X).take(self.X, index_like(kept, self.X), axis=0)
+        Y = namespace(self.Y).take(self.Y, index_like(kept, self.Y), axis=0)
+        weights = self.weights
+        if weights is not None:
+            weights = namespace(weights).take(weights, index_like(kept, weights))
+        return RowStream(X, Y, weights, self.device).take(slice(0, len(kept)))
+
+    def blocks(self, n_columns):
+        """Iterate over all rows, `n_columns` further entries for each at once."""
+        for rows in slices_of(self.X.shape[0], self._block(n_columns)):
+            yield self.take(rows)
+
+    def _block(self, n_columns):
+        """Rows of a block."""
+        like = self.take(slice(0, 1))[0]
+        return rows_per_block(like, max(n_columns, self.X.shape[1]))
+
+    def parts(self, n_inducing):
+        """Iterate over parts for a task each, the same however many work on them."""
+        n, block = self.X.shape[0], self._block(n_inducing)
+        rows = max(TASK_ROWS_PER_POINT * n_inducing, -(-n // MAX_TASKS))
+        for part in slices_of(n, block * max(TASK_BLOCKS, -(-rows // block))):
+            weights = None if self.weights is None else self.weights[part]
+            yield replace(self, X=self.X[part, :], Y=self.Y[part, :], weights=weights)
+
+    def column_variances(self):
+        """Weighted variance of every column of X: ndarray (d,)."""
+        origin = self.take(slice(0, 1))[0]
+        size, total, squares = 0.0, 0.0, 0.0
+        for X, _, weights in self.blocks(self.X.shape[1]):
+            xp, gap = namespace(X), X - origin
+            shares = xp.ones_like(X[:, 0]) if weights is None else weights
+            size += float(xp.sum(shares))
+            total = total + shares @ gap
+            squares = squares + shares @ (gap * gap)
+        mean = to_numpy(total) / size
+        return np.maximum(to_numpy(squares) / size - mean**2, 0)
+
+
+def _like(weights, X):
+    return None if weights is None else asarray_like(weights, X)
+
+
+def inducing_data(rows, n_inducing, mean, scale, strata=None):
+    """What to learn from and what the posterior is of, targets normalised.
+
+    rows : RowStream, targets as given
+    strata : ndarray (n,) of int or None, as in `RowStream.sample`
+    """
+    check_inducing_memory(rows.take(slice(0, 1))[0], n_inducing)
+    n_rows = max(
+        subsampling.INDUCING_SAMPLE_ROWS,
+        subsampling.INDUCING_SAMPLE_PER_POINT * n_inducing,
+    )
+    X, Y, weights = rows.sample(n_rows, strata)
+    mean, scale = asarray_like(mean, X), asarray_like(scale, X)
+
+    def statistics(inducing, point):
+        parts = (
+            replace(part, Y=(asarray_like(part.Y, mean) - mean) / scale)
+            for part in rows.parts(inducing.shape[0])
+        )
+        return total_statistics(inducing, point, parts)
+
+    everything = X.shape[0] == rows.X.shape[0]
+    return InducingData(
+        X,
+        (Y - mean) / scale,
+        weights,
+        n_inducing=n_inducing,
+        statistics=None if everything else statistics,
+    )
+
+
+def total_statistics(inducing, point, parts):
+    """SufficientStatistics summed over parts of the rows, always in their order.
+
+    Tasks of joblib, one for each part, unless rows or inducing points are on a device.
+    """
+    parts = (Part(inducing, point, rows) for rows in parts)
+    if not isinstance(inducing, np.ndarray):
+        return reduce(add, map(part_statistics, parts))
+    generates = get_active_backend()[0].supports_return_generator
+    run = Parallel(
+        return_as="generator" if generates else "list", batch_size=1, max_nbytes=None
+    )
+    with threads_for_workers(None):
+        return reduce(add, run(delayed(part_statistics)(part) for part in parts))
+
+
+@dataclass(frozen=True)
+class Part:
+    """All that a task needs, in one object: bare arrays Dask would put on one worker.
+
+    They would be lost with it. The factor of the inducing points stays behind: it is
+    cheaper to compute than to send.
+
+    inducing : array (m, d)
+    point : Hyperparameters
+    rows : RowStream, in fact some of them
+    """
+
+    inducing: object
+    point: object
+    rows: RowStream
+
+
+def part_statistics(part):
+    """SufficientStatistics of a part of the rows, block by block."""
+    basis = Basis.of(part.inducing, part.point)
+    return SufficientStatistics.of(basis, part.rows.blocks(part.inducing.shape[0]))

@@ -1,0 +1,78 @@
+"""Every row budget with its reason, and how rows are chosen.
+
+All choices are random but the same for every fit, so that a fit can be repeated.
+"""
+
+import numpy as np
+
+from .._arrays import index_like
+
+# Starting points are explored on this many rows: enough to tell a start that finds
+# structure from one that takes it for noise. The optimizer then sees samples that are
+# larger by the factor GROWTH, and last all rows.
+START_ROWS, GROWTH = 400, 3
+
+# The forest and the moments that rank features see this many rows. A forest of so many
+# takes tenths of a second.
+RELEVANCE_ROWS = 4000
+
+# A fit with inducing points learns kernel and noise from this many rows, or from this
+# many for each inducing point if that is more. Its posterior uses all rows.
+INDUCING_SAMPLE_ROWS = 4000
+INDUCING_SAMPLE_PER_POINT = 4
+
+# Rows that repeat are merged up to this many rows. Beyond, sorting and copying them
+# would take more memory than the fit.
+MERGED_ROWS = 20_000
+
+# A fold of the regressor's search learns from at most so many rows, and is scored on at
+# most so many: the metric has one parameter per feature and needs no more.
+FOLD_ROWS, VALIDATION_ROWS = 400, 1000
+# On folds of at most this many rows all starts are explored, which is cheap there.
+FEW_ROWS = 100
+# Finalists are fitted again to this many rows of one fold, where the fold has at least
+# three times as many rows as it has learned from.
+FINALIST_ROWS = 2000
+
+# The same for classes: a label says less than a number.
+CLASS_FOLD_ROWS, CLASS_VALIDATION_ROWS = 600, 1000
+# A classifier's kernel has one parameter per feature and is learned well from this many
+# rows. The posterior uses all rows.
+CLASS_KERNEL_ROWS = 1000
+# Every class has at least so many rows in a sample, or all of its rows.
+LEAST_CLASS_ROWS = 10
+
+
+def subsample(data, size=START_ROWS):
+    """At most `size` random rows, always the same."""
+    n = data.X.shape[0]
+    if n <= size:
+        return data
+    return data.take(index_like(random_rows(n, size), data.X))
+
+
+def random_rows(n, size):
+    """At most `size` ascending places of n, at random but always the same."""
+    return np.sort(np.random.RandomState(0).permutation(n)[:size])
+
+
+def stratified_rows(codes, n_rows, *, least=LEAST_CLASS_ROWS):
+    """At most `n_rows` ascending places, with every class at its frequency.
+
+    But a class has `least` places, or all it can fill, as long as that leaves half of
+    the places to frequencies. The random choice is the same for the same codes.
+    """
+    n = len(codes)
+    if n <= n_rows:
+        return np.arange(n)
+    counts = np.bincount(codes)
+    least = min(least, n_rows // (2 * np.count_nonzero(counts)))
+    rare = counts * n_rows < least * n
+    share = np.where(rare, np.minimum(counts, least), 0)
+    common = np.where(rare, 0, counts)
+    ends = np.cumsum(common) * ((n_rows - share.sum()) / common.sum())
+    share += np.diff(np.round(ends).astype(int), prepend=0)
+    shuffled = np.random.RandomState(0).permutation(n)
+    by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
+    place = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(by_class[place < np.repeat(share, counts)])

@@ -1,0 +1,53 @@
+"""Maximise the evidence on growing samples of the rows, last on all of them.
+
+Beyond `START_ROWS` rows starts and paths see a fixed random sample; larger samples
+follow, and only the last run of the optimizer sees all rows.
+"""
+
+from . import subsampling
+from .inducing_check import unless_noise
+from .inducing_points import InducingData
+from .multi_start import EXPLORE, explore
+from .optimization import continued, maximize_evidence
+from .starts import natural_starts
+
+
+def tune_isotropic(problem):
+    """Variances and noise by evidence, without adaptation: the NNGP."""
+    problem = problem.isotropic()
+    if not problem.bounds:
+        return maximize_evidence(problem, problem.template)
+    sample = problem.of_sample()
+    families = [natural_starts(sample), *([point] for point in sample.starts)]
+    if len(families) == 1:
+        best = maximize_evidence(sample, sample.best_point(families[0]))
+    else:
+        _, best = explore(sample, families)
+        if best.n_iter == EXPLORE:
+            best = continued(sample, best)
+    return refine(problem, best)
+
+
+def refine(problem, best):
+    """A solution of the sample of rows followed to one of all rows.
+
+    Between the two come samples three times as large each: where they end the next
+    run has little left to do, and a row costs the more the more there are. With
+    inducing points there is one such sample, since an exact fit of more costs more
+    than the bound.
+    """
+    if problem.of_sample() is problem:
+        return best
+    sparse, n = isinstance(problem.data, InducingData), problem.data.X.shape[0]
+    rows, size = subsampling.START_ROWS, subsampling.GROWTH * subsampling.START_ROWS
+    while size < n and not (sparse and rows > subsampling.START_ROWS):
+        best = continued(problem.of_sample(size), best)
+        rows, size = size, subsampling.GROWTH * size
+    last = continued(problem, best)
+    return unless_noise(problem.data, last, best, rows) if sparse else last
+
+
+def best_solution(problem, solutions):
+    """The solution for other rows whose point is best for a sample of these."""
+    sample = problem.of_sample(subsampling.GROWTH * subsampling.START_ROWS)
+    return max(solutions, key=lambda solution: sample.value(solution.point))

@@ -1,0 +1,169 @@
+"""Solutions along widths: explored where adaptation is free, followed up and down.
+
+A start shows best at a small width, where adaptation costs next to nothing: there
+several starts are explored, and the best is followed to larger widths. A network of
+infinite width does not adapt: from there a path leads downwards, and is kept where it
+is better.
+"""
+
+from dataclasses import dataclass, field
+from math import inf, isinf, log
+
+from .missed_structure import noise_share
+from .multi_start import (
+    BEYOND_CHANCE,
+    CLEARLY,
+    EXPLORE,
+    FIRST_RELEVANT,
+    explore,
+    families,
+    restarts,
+)
+from .optimization import Solution, warm_start
+from .tuning import refine, tune_isotropic
+
+# Width at which starts are explored, or a tenth of the smallest that is asked for.
+FREE_WIDTH = 0.1
+# Factor from one width to the next where none is asked for between.
+STEP = 10.0
+# Objective in nats by which a solution from above must beat one from below: at the
+# tolerance of the optimizer both may be so far from the maximum.
+BETTER = 0.5
+# Objective per observation that adaptation gains where it has found something.
+FOUND = 0.02
+
+
+@dataclass
+class WidthPath:
+    """Solutions of one covariance type along widths, for the same rows.
+
+    isotropic : Solution, at infinite width
+    observations : float, number of observations that the solutions are for
+    explained : float, as in `Relevance`
+    free_width : float, at which starts have been explored
+    free : Solution or None, there, from the start that explored best; None where that
+        was the isotropic solution
+    start_index : int, which family of starts that was
+    points : dict, finite width -> Solution
+    """
+
+    isotropic: Solution
+    observations: float
+    explained: float = 0.0
+    free_width: float = FREE_WIDTH
+    free: Solution | None = None
+    start_index: int = 0
+    points: dict = field(default_factory=dict)
+
+    def at(self, width):
+        """The solution at a width; the isotropic one where nothing adapts."""
+        return self.points.get(width, self.isotropic)
+
+    def nearest(self, width):
+        """The solution at the width nearest on a logarithmic scale."""
+        if isinf(width):
+            return self.points[max(self.points)]
+        return self.points[min(self.points, key=lambda known: abs(log(known / width)))]
+
+    def gain(self):
+        """What adaptation gains at the smallest width, per observation."""
+        if not self.points:
+            return -inf
+        value = self.points[min(self.points)].value
+        return (value - self.isotropic.value) / self.observations
+
+    def found(self):
+        """Whether adaptation has found something."""
+        return self.gain() > FOUND
+
+
+def start_path(
+    problem, relevance, width, *, start_index=None, free_width=None, isotropic=None
+):
+    """A path without points: the isotropic solution, and the best of all starts.
+
+    Starts are explored at a tenth of the width, and again at `FREE_WIDTH` where none
+    has won; from more places where the best explains less than a forest.
+
+    problem : EvidenceProblem, of which a sample of the rows is used
+    relevance : Relevance
+    width : float, the smallest that will be asked for
+    start_index : index of the family of starts that won on other rows, or None to
+        explore all
+    free_width : float, at which it won
+    isotropic : Solution, where it is known
+    """
+    problem = problem.of_sample()
+    isotropic = isotropic or tune_isotropic(problem)
+    free_width = free_width or min(width, max(FREE_WIDTH, width / STEP))
+    path = WidthPath(isotropic, problem.observations(), relevance.explained, free_width)
+    if start_index == 0:
+        return path
+    starts, free = families(problem, isotropic, relevance), problem.at_width(free_width)
+    if start_index is not None:
+        everything = [*starts, *restarts(problem, relevance)]
+        if start_index < len(everything):
+            _, path.free = explore(free, [everything[start_index]])
+            path.start_index = start_index
+            return path
+    winner, found = explore(free, starts, margin=CLEARLY)
+    missed = 1 - noise_share(found, problem.data) < relevance.explained
+    if missed or (winner == 0 and path.free_width > FREE_WIDTH):
+        path.free_width = min(width, FREE_WIDTH)
+        if missed:
+            starts = [*starts, *restarts(problem, relevance)]
+        margin = CLEARLY if missed else BEYOND_CHANCE
+        free = problem.at_width(path.free_width)
+        winner, found = explore(free, starts, margin=margin)
+    if winner > 0:
+        path.start_index, path.free = winner, found
+    return path
+
+
+def needs_relevance(start_index):
+    """Whether starts of `start_path` take their metric from relevances."""
+    return start_index is None or start_index >= FIRST_RELEVANT
+
+
+def extend_path(problem, path, widths, *, known=None):
+    """Add the solutions at finite widths to a path.
+
+    Upwards from the start that explored best, each from the one below; then downwards
+    from infinite width, as long as that is better. A covariance of another type starts
+    from `known`, the path of the first type.
+    """
+    missing = sorted(w for w in widths if not isinf(w) and w not in path.points)
+    if known is not None:
+        for width in missing:
+            start = known.nearest(width)
+            path.points[width] = warm_start(problem.at_width(width), start)
+        return
+    if path.free is not None:
+        for width in missing:
+            path.points[width] = _from_below(problem, path, width)
+    for width in reversed(missing):
+        above = [w for w in path.points if w > width]
+        start = path.points[min(above)] if above else path.isotropic
+        trial = warm_start(problem.at_width(width), start)
+        if width in path.points and trial.value <= path.points[width].value + BETTER:
+            break
+        path.points[width] = trial
+
+
+def _from_below(problem, path, width):
+    """The solution at a width from that at the next smaller one, in small steps."""
+    below = [w for w in path.points if w < width]
+    solution = path.points[max(below)] if below else path.free
+    reached = max(below, default=path.free_width)
+    while STEP * reached < width:
+        reached *= STEP
+        solution = warm_start(problem.at_width(reached), solution, max_iter=EXPLORE)
+    return warm_start(problem.at_width(width), solution)
+
+
+def tune_covariance(problem, relevance):
+    """Variances, noise and weight covariance together, at the problem's width."""
+    sample = problem.of_sample()
+    path = start_path(sample, relevance, problem.width)
+    extend_path(sample, path, [problem.width])
+    return refine(problem, path.points[problem.width])

@@ -1,0 +1,1 @@
+"""Cross-validation over widths, kernels and covariance types, and stacking."""

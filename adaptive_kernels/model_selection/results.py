@@ -1,0 +1,54 @@
+"""`cv_results_` of a search, in the format of scikit-learn's `GridSearchCV`."""
+
+from math import inf
+
+import numpy as np
+from scipy.stats import rankdata
+
+
+def evaluated(paths):
+    """Keys (pair, (width, scaling)) of all evaluated candidates, in fixed order.
+
+    paths : dict, (kernel index, covariance type) -> list of Path, one for each fold
+    """
+    return [
+        (pair, candidate)
+        for pair in sorted(paths, key=str)
+        for candidate in sorted(paths[pair][0].scores)
+    ]
+
+
+def results_table(paths, keys, kernels):
+    """The dict of arrays, with a row for each key."""
+    table = np.array(
+        [[path.scores[candidate] for path in paths[pair]] for pair, candidate in keys],
+        dtype=float,
+    )
+    params = [
+        {
+            "kernel": kernels[kernel],
+            "covariance_type": covariance_type,
+            "width": width,
+            "scaling": scaling,
+        }
+        for (kernel, covariance_type), (width, scaling) in keys
+    ]
+    scores = table[:, :, 0]
+    results = {
+        "mean_fit_time": table[:, :, 1].mean(axis=1),
+        "std_fit_time": table[:, :, 1].std(axis=1),
+        "mean_score_time": table[:, :, 2].mean(axis=1),
+        "std_score_time": table[:, :, 2].std(axis=1),
+    }
+    for name in params[0]:
+        values = np.ma.masked_all(len(params), dtype=object)
+        values[:] = [p[name] for p in params]
+        results[f"param_{name}"] = values
+    results["params"] = params
+    for i in range(scores.shape[1]):
+        results[f"split{i}_test_score"] = scores[:, i]
+    results["mean_test_score"] = scores.mean(axis=1)
+    results["std_test_score"] = scores.std(axis=1)
+    order = np.where(np.isnan(scores).any(axis=1), -inf, scores.mean(axis=1))
+    results["rank_test_score"] = rankdata(-order, method="min").astype(np.int32)
+    return results

@@ -1,0 +1,36 @@
+"""Scores of fitted models on rows held out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._arrays import to_numpy
+from ..metrics._predictions import log_densities
+
+
+@dataclass(frozen=True)
+class HeldOutScore:
+    """What a search compares its candidates by.
+
+    log_density : callable, (model, X, y) -> log densities (n,) of y
+    scorer : callable, (model, X, y, sample_weight=None) -> float, or None for the mean
+        log density
+    """
+
+    log_density: object
+    scorer: object = None
+
+    def __call__(self, model, X, y, sample_weight):
+        """The score and, if it is their mean, the log density of every row."""
+        if self.scorer is None:
+            weight = None if sample_weight is None else to_numpy(sample_weight)
+            densities = self.log_density(model, X, y)
+            return float(np.average(densities, weights=weight)), densities
+        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return float(self.scorer(model, X, y, **weight)), None
+
+
+def gaussian_log_density(model, X, y):
+    """Log density of every row under a regressor's predictions: ndarray (n,)."""
+    mean, std = (to_numpy(a) for a in model.predict(X, return_std=True))
+    return log_densities(to_numpy(y), mean, std)

@@ -1,0 +1,110 @@
+"""One search for regressors and classifiers: evaluate, stack, fit the members."""
+
+from dataclasses import dataclass, replace
+from math import inf
+
+import numpy as np
+
+from .results import evaluated, results_table
+from .stacking import Mixture, sparse_mixture
+from .width_path_search import WidthPathSearch
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search has found.
+
+    models : list of AdaptiveKernelRegressor, the members of the mixture by decreasing
+        weight, and the best candidate where it is no member
+    weights : list of float, of the members
+    place_of_best : int, of the best candidate among the models
+    best_index : int, its row in `cv_results`
+    cv_results : dict of arrays
+    """
+
+    models: list
+    weights: list
+    place_of_best: int
+    best_index: int
+    cv_results: dict
+
+    @property
+    def members(self):
+        """The models that are mixed."""
+        return self.models[: len(self.weights)]
+
+    @property
+    def best(self):
+        """The best single candidate."""
+        return self.models[self.place_of_best]
+
+    def attributes(self):
+        """What both searches show of their cross-validation, by attribute."""
+        return {
+            "cv_results_": self.cv_results,
+            "best_index_": self.best_index,
+            "best_score_": float(self.cv_results["mean_test_score"][self.best_index]),
+            "best_params_": self.cv_results["params"][self.best_index],
+            "weights_": self.weights,
+        }
+
+
+def search(
+    templates, strategy, score, folds, data, *, final_data=None, tolerance=None, n_jobs
+):
+    """Compare candidates on folds, choose a mixture, and fit its members to all rows.
+
+    Parameters
+    ----------
+    templates : dict, (kernel index, covariance type) -> AdaptiveKernelRegressor
+    strategy : callable
+        Takes a `WidthPathSearch` and runs the candidates that it wants compared.
+    score : HeldOutScore
+    folds : list of Fold
+    data : tuple of X, y, sample weights or None
+        The rows of which folds are places.
+    final_data : tuple of X, y, sample weights or None
+        What the chosen candidates are fitted to; None means `data`.
+    tolerance : float or None
+        Log likelihood that a smaller mixture may lose. None grows with the rows, and
+        scores finalists again on more rows where folds have learned from few of many.
+    n_jobs : int or None
+
+    Returns
+    -------
+    SearchResult
+    """
+    paths = WidthPathSearch(templates, data, folds, score, n_jobs)
+    strategy(paths)
+    keys = evaluated(paths.paths)
+    kernels = {k: template.kernel for (k, _), template in templates.items()}
+    results = results_table(paths.paths, keys, kernels)
+    best = int(np.argmin(results["rank_test_score"]))
+    mixture = _mixture(paths.densities(keys), best, paths.counts(folds), tolerance)
+    if tolerance is None and paths.is_thinned():
+        mixture, best = _finals(paths, keys, mixture, best)
+    chosen = list(dict.fromkeys([*mixture.indices.tolist(), best]))
+    final_data = data if final_data is None else final_data
+    models = paths.refit([keys[i] for i in chosen], final_data)
+    weights, place = mixture.weights.tolist(), chosen.index(best)
+    paths.warn_if_missed(models[place])
+    return SearchResult(models, weights, place, best, results)
+
+
+def _mixture(densities, best, counts, tolerance=None):
+    """The sparse mixture of the candidates, or the best alone without densities.
+
+    As in the mean score every fold counts the same.
+    """
+    if densities is None:
+        return Mixture(np.array([best]), np.ones(1), np.nan)
+    return sparse_mixture(densities, best, counts, tolerance)
+
+
+def _finals(paths, keys, mixture, best):
+    """The mixture and the best candidate where finalists learn from more rows."""
+    chosen = paths.finalists(keys, [*mixture.indices.tolist(), best])
+    scores, densities = paths.score_again([keys[i] for i in chosen])
+    best = int(np.argmax(np.where(np.isnan(scores), -inf, scores)))
+    mixture = _mixture(densities, best, paths.counts(paths.folds[:1]))
+    return replace(mixture, indices=np.array(chosen)[mixture.indices]), chosen[best]

@@ -1,0 +1,333 @@
+"""Cross-validation over paths of widths, and fits of the winners to all rows.
+
+`WidthPathSearch` hands out the work; the functions below are what a worker does.
+"""
+
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from math import inf, log
+from time import perf_counter
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.parallel import Parallel, delayed
+
+from .._arrays import threads_for_workers, to_numpy
+from .._arrays.mapped_files import MemoryMapReference
+from .._sklearn import safe_indexing
+from ..inference import subsampling
+from ..inference.missed_structure import warn_if_missed
+from ..inference.subsampling import random_rows
+from ..inference.width_path import WidthPath, needs_relevance
+
+# Share of what adaptation gains on the best fold, in objective per observation, that it
+# gains on all that found the same, but for chance.
+MISSED, CHANCE = 0.5, 0.1
+# Iterations on all rows that follow, from what the best fold has learned.
+REFINE_ITER = 10
+
+
+@dataclass
+class Path:
+    """Fits of one (kernel, covariance type) on one fold.
+
+    scores : dict, (width, scaling) -> (score, fit time, score time)
+    densities : dict, (width, scaling) -> log densities of the rows held out, for the
+        score that is their mean
+    widths : WidthPath, the solutions
+    """
+
+    scores: dict = field(default_factory=dict)
+    densities: dict = field(default_factory=dict)
+    widths: WidthPath | None = None
+
+
+class WidthPathSearch:
+    """Paths of (kernel index, covariance type) pairs over all folds.
+
+    templates : dict, pair -> AdaptiveKernelRegressor to clone
+    data : X, y, sample weights or None
+    folds : list of Fold
+    score : HeldOutScore
+    n_jobs : int or None
+    """
+
+    def __init__(self, templates, data, folds, score, n_jobs):
+        self.templates, self.data, self.folds = templates, data, folds
+        self.score, self.n_jobs = score, n_jobs
+        self.paths, self.starts, self.again = {}, {}, {}
+
+    def run(self, pairs, candidates):
+        """Extend the paths of the pairs to the (width, scaling) candidates.
+
+        A new path starts from that of another covariance type of the same kernel on the
+        same fold, or else from the kind of start that wins on a sample of all rows.
+        """
+        # Kernels in an order of their own, since the first explores for the others.
+        for pair in sorted(pairs, key=lambda pair: str(self.templates[pair].kernel)):
+            if pair not in self.paths:
+                self.paths[pair] = [Path() for _ in self.folds]
+                if not self._folds_found(self._kin(pair)):
+                    least = min(width for width, _ in candidates)
+                    self.starts[pair] = self._whole(pair, least)
+        jobs = [(pair, i) for pair in pairs for i in range(len(self.folds))]
+        self._extend(jobs, candidates)
+        self._extend(self._missed(jobs), candidates, again=True)
+
+    def _kin(self, pair):
+        """The first pair of the same kernel, if that is another one."""
+        first = next(p for p in self.paths if p[0] == pair[0])
+        return None if first == pair else first
+
+    def _extend(self, jobs, candidates, again=False):
+        results = self._each(self._task(*job, candidates, again) for job in jobs)
+        for (pair, i), path in zip(jobs, results, strict=True):
+            if not again or path.widths.gain() > self.paths[pair][i].widths.gain():
+                self.paths[pair][i] = path
+
+    def _task(self, pair, i, candidates, again):
+        """What extends a path on a fold, with the rows that it needs and no others."""
+        fold = self.folds[i]
+        start = {"start_index": None} if again else self._start(pair, i)
+        seen = needs_relevance(start["start_index"])
+        return delayed(extended_path)(
+            self.templates[pair],
+            self._rows(fold.train),
+            self._rows(fold.relevance) if seen else None,
+            self._rows(fold.held_out),
+            self.score,
+            candidates,
+            Path() if again else self.paths[pair][i],
+            **start,
+        )
+
+    def _folds_found(self, pair):
+        """Whether the paths of a pair have found something to adapt to, all of them."""
+        return pair is not None and all(p.widths.found() for p in self.paths[pair])
+
+    def _start(self, pair, i):
+        """How the path of a pair on a fold starts."""
+        first = self._kin(pair)
+        if first is None:
+            few = len(self.folds[i].train) <= subsampling.FEW_ROWS
+            return {"start_index": None} if few else self._won(pair)
+        kin = self.paths[first][i].widths
+        explored = pair in self.starts and not kin.found()
+        return {"kin": kin, **(self._won(pair) if explored else {"start_index": 0})}
+
+    def _won(self, pair):
+        """The start that won on all rows, and the width at which it did."""
+        path = self.starts[pair]
+        return {"start_index": path.start_index, "free_width": path.free_width}
+
+    def _missed(self, jobs):
+        """Paths that have found much less than others of the same pair."""
+        return [
+            (pair, i)
+            for pair, i in jobs
+            if self.paths[pair][i].widths.points
+            and self.paths[pair][i].widths.gain()
+            < MISSED * max(path.widths.gain() for path in self.paths[pair]) - CHANCE
+        ]
+
+    def _each(self, tasks):
+        with threads_for_workers(self.n_jobs):
+            return Parallel(n_jobs=self.n_jobs)(tasks)
+
+    def _whole(self, pair, width):
+        """The path of all rows (a sample of them), explored.
+
+        Which start wins depends little on the kernel: that of another one is taken.
+        """
+        for (_, kind), path in self.starts.items():
+            if kind == pair[1]:
+                return replace(path, isotropic=None, free=None)
+        n = self.data[0].shape[0]
+        rows = self._rows(random_rows(n, subsampling.RELEVANCE_ROWS))
+        kin = self.starts.get(self._kin(pair))
+        return self.templates[pair]._start_path(rows, width, kin and kin.isotropic)
+
+    def _rows(self, rows):
+        """Some rows of X, y and the weights: all that a task is sent."""
+        return [None if a is None else safe_indexing(a, rows) for a in self.data]
+
+    def ranking(self):
+        """The pairs by their best mean score so far, best first."""
+
+        def best(pair):
+            paths = self.paths[pair]
+            candidates = paths[0].scores
+            return max(np.mean([p.scores[c][0] for p in paths]) for c in candidates)
+
+        return sorted(self.paths, key=best, reverse=True)
+
+    def densities(self, keys):
+        """Log densities (n, candidates) of the rows held out, or None without them."""
+        if self.score.scorer is not None:
+            return None
+        columns = [
+            np.concatenate([path.densities[candidate] for path in self.paths[pair]])
+            for pair, candidate in keys
+        ]
+        return np.stack(columns, axis=1)
+
+    def is_thinned(self):
+        """Whether folds have learned from much fewer rows than they have."""
+        return len(self.folds[0].many) >= 3 * subsampling.FOLD_ROWS
+
+    def finalists(self, keys, indices):
+        """Candidates to be scored again: those given, and one that adapts freely.
+
+        What a metric can learn may show in more rows only.
+        """
+
+        def distance(i):
+            pair, (width, _) = keys[i]
+            return abs(log(width)) if self._kin(pair) is None else inf
+
+        return list(dict.fromkeys([*indices, min(range(len(keys)), key=distance)]))
+
+    def score_again(self, keys):
+        """Scores and log densities of candidates fitted to more rows of one fold.
+
+        Densities are None for scores that are no mean density.
+        """
+        fold = self.folds[0]
+        train, held_out = self._rows(fold.many), self._rows(fold.held_out)
+        found = self._by_width(
+            scored_again, keys, train, score=self.score, held_out=held_out
+        )
+        for (pair, (width, _)), (_, _, solution) in found.items():
+            self.again[pair, width] = solution
+        scores, densities, _ = zip(*(found[key] for key in keys), strict=True)
+        if self.score.scorer is not None:
+            return np.array(scores), None
+        return np.array(scores), np.stack(densities, axis=1)
+
+    def refit(self, keys, data):
+        """The candidates fitted to all rows, each from the best of several solutions.
+
+        These are the folds' and a fresh one.
+
+        data : X, y, sample weights or None
+        """
+        X, *rest = data
+        found = self._by_width(fitted_to_all, keys, (MemoryMapReference(X), *rest))
+        return [found[key] for key in keys]
+
+    def _by_width(self, fit, keys, rows, **options):
+        """Map candidates to results of fits, which scalings of a width share."""
+        groups = {}
+        for pair, (width, scaling) in keys:
+            groups.setdefault((pair, width), []).append(scaling)
+        results = self._each(
+            delayed(fit)(
+                self.templates[pair],
+                rows,
+                width,
+                scalings,
+                self._solutions(pair, width),
+                **options,
+            )
+            for (pair, width), scalings in groups.items()
+        )
+        return {
+            (pair, (width, scaling)): result
+            for ((pair, width), scalings), found in zip(
+                groups.items(), results, strict=True
+            )
+            for scaling, result in zip(scalings, found, strict=True)
+        }
+
+    def counts(self, folds):
+        """Weights of the rows held out, fold after fold, scaled to equal sums."""
+        X, _, weights = self.data
+        weights = np.ones(X.shape[0]) if weights is None else weights
+        counts = [to_numpy(safe_indexing(weights, fold.held_out)) for fold in folds]
+        mean = sum(np.sum(c) for c in counts) / len(counts)
+        return np.concatenate([c * (mean / np.sum(c)) for c in counts])
+
+    def warn_if_missed(self, model):
+        """Warn where a fitted model explains much less than a forest."""
+        explained = max((path.explained for path in self.starts.values()), default=0.0)
+        warn_if_missed(model._tuned.noise_share, explained)
+
+    def _solutions(self, pair, width):
+        """Solutions to start from: each fold's, and one explored on all rows."""
+        if (pair, width) in self.again:
+            return [self.again[pair, width]]
+        paths = [path.widths for path in self.paths[pair]]
+        whole = self.starts.get(pair)
+        if width not in paths[0].points:
+            found = [path.isotropic for path in [*paths, whole] if path is not None]
+        else:
+            found = [path.points[width] for path in paths]
+            found.append(None if whole is None else whole.free)
+        return [solution for solution in found if solution is not None]
+
+
+def extended_path(
+    estimator, train, relevance, held_out, score, candidates, path, **start
+):
+    """A path with more (width, scaling) pairs fitted and scored.
+
+    train, relevance, held_out : (X, y, weights), to learn from, to see relevance in
+        (None where that is not needed), and to be scored on
+    score : HeldOutScore
+    start : see `FiniteWidthRegressor._fit_path`
+    """
+    missing = [c for c in candidates if c not in path.scores]
+    if not missing:
+        return path
+    began = perf_counter()
+    with _quietly():
+        models, widths = estimator._fit_path(
+            train, relevance, missing, path.widths, **start
+        )
+    time = (perf_counter() - began) / len(missing)
+    path = Path(dict(path.scores), dict(path.densities), widths)
+    for candidate, model in models.items():
+        began = perf_counter()
+        value, densities = score(model, *held_out)
+        path.scores[candidate] = value, time, perf_counter() - began
+        path.densities[candidate] = densities
+    return path
+
+
+@contextmanager
+def _quietly():
+    """No warning where iterations end: the held-out score decides."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+def scored_again(estimator, train, width, scalings, starts, score, held_out):
+    """Score, densities and solution at each scaling, learned from many rows."""
+    models = _at_scalings(estimator, train, width, scalings, starts, estimator.max_iter)
+    return [(*score(model, *held_out), model._tuned.solution) for model in models]
+
+
+def fitted_to_all(estimator, rows, width, scalings, starts):
+    """Models of one width at each scaling, on all rows.
+
+    rows : MemoryMapReference of X, and y and weights
+    """
+    reference, *rest = rows
+    train, max_iter = (reference.rows(), *rest), estimator.max_iter
+    if starts and train[0].shape[0] > subsampling.FOLD_ROWS:
+        max_iter = min(max_iter, REFINE_ITER)
+    return _at_scalings(estimator, train, width, scalings, starts, max_iter)
+
+
+def _at_scalings(estimator, train, width, scalings, starts, max_iter):
+    """One fit, and its copies at other scalings."""
+    model = clone(estimator).set_params(
+        width=width, scaling=scalings[0], max_iter=max_iter
+    )
+    with _quietly():
+        model._fit_checked(train, starts=starts)
+        model.set_params(max_iter=estimator.max_iter)
+        return [model, *(model._at_scaling(scaling) for scaling in scalings[1:])]

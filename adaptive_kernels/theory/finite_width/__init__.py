@@ -1,0 +1,1 @@
+"""Output statistics of networks of finite width (arXiv:2502.03210)."""

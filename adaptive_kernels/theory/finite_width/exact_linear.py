@@ -1,0 +1,67 @@
+"""Exact output statistics of linear networks: an integral over the scale."""
+
+from math import isinf
+
+import numpy as np
+
+from .output_statistics import fixed_scale, infinite_width, one_output
+from .scale import ScaleLikelihood
+
+
+def exact(spectrum, *, noise, width):
+    """The integral over the scale, by quadrature: exact for a linear network.
+
+    For any other network it is the mixture of its rescaled Gaussian processes, which
+    ignores that the shape of the kernel adapts.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Of the NNGP kernel and the targets; one output.
+    noise : float
+        Noise variance.
+    width : float
+        Number of hidden units N.
+
+    Returns
+    -------
+    OutputStatistics
+        Mean, covariance, evidence and weight covariance, all exact.
+
+    Raises
+    ------
+    ValueError
+        If there are several outputs, or the noise is zero and the kernel singular.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.datasets import make_ising
+    >>> from adaptive_kernels.theory import Spectrum, exact
+    >>> X, y = make_ising(15, 20, random_state=0)
+    >>> spectrum = Spectrum.of_features(X / 20**0.5, y)
+    >>> float(exact(spectrum, noise=0.2, width=50).scale[0, 0].round(3))
+    0.985
+    """
+    spectrum.check(noise, width)
+    one_output(spectrum, "exact", "take 'rescaling', or sample the network")
+    if isinf(width):
+        return infinite_width(spectrum, noise)
+    scales, shares, evidence = ScaleLikelihood(spectrum, noise, width).quadrature()
+    lam, c = spectrum.eigenvalues[:, None], spectrum.projections
+    inverse = 1 / (noise + lam * scales)
+    means = scales * inverse * c
+    dual = means @ shares
+    return fixed_scale(
+        "exact",
+        spectrum,
+        noise,
+        width,
+        [[float(scales @ shares)]],
+        dual=dual[:, None],
+        reduction=(scales**2 * inverse) @ shares[:, None],
+        drift=(means - dual[:, None]) * np.sqrt(shares),
+        log_evidence=evidence,
+        effective_dof=float(np.sum(lam * (scales * inverse) @ shares[:, None])),
+        tilt=inverse * c * np.sqrt(shares * scales),
+        loss=(scales * inverse) @ shares,
+    )

@@ -1,0 +1,211 @@
+"""Gaussian adaptation: the weight covariance of a finite network at given noise.
+
+The posterior of a hidden unit's input weights is approximated by N(0, Sigma), with
+Sigma at a maximum of the regularised evidence (`inference/evidence.py`). Several maxima
+may exist; those reached from the prior, from a spike along the tree level's direction
+and from a given start are compared.
+"""
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from ..._arrays import asarray_like, to_numpy
+from ...inference.evidence import Data, Hyperparameters, combine_metric_sqrts
+from ...inference.optimization import maximize_evidence
+from ...inference.posterior import GaussianPosterior
+from ...inference.problem import EvidenceProblem
+from ...kernels._recursion import apply_metric_sqrt, centered
+from .._checks import check_noise, check_width
+from .rescaled_posterior import RescaledPosterior
+from .tree_level import tree_level
+
+
+@dataclass(frozen=True)
+class GaussianAdaptation:
+    """A network whose input weights are Gaussian with an adapted covariance.
+
+    Attributes
+    ----------
+    posterior : GaussianPosterior
+        Gaussian process with the kernel K(Sigma); `mean`, `variance` and `covariance`
+        of f at rows X.
+    weight_covariance : ndarray (d, d) or (d,)
+        Sigma; the prior is weight_variance / d.
+    metric_sqrt : ndarray (d, d) or (d,) or None
+        Of the metric relative to the prior's, to start from elsewhere.
+    objective : float
+        Ranks maxima at the same width; no evidence, and not comparable across widths.
+    log_evidence : float
+        Of the Gaussian process with Sigma taken for given.
+    effective_dof : float
+        tr[(K + noise)^{-1} K].
+    converged : bool
+    n_iter : int
+    """
+
+    posterior: GaussianPosterior
+    weight_covariance: np.ndarray
+    metric_sqrt: object
+    objective: float
+    log_evidence: float
+    effective_dof: float
+    converged: bool
+    n_iter: int
+
+
+def gaussian_adaptation(
+    kernel,
+    X,
+    y,
+    *,
+    noise,
+    width,
+    tree=False,
+    covariance_type="full",
+    start=None,
+    max_iter=2000,
+    tol=1e-5,
+):
+    """Adapt the input-weight covariance of a network at fixed hyperparameters.
+
+    Parameters
+    ----------
+    kernel : NNGP
+        Of the network at infinite width; its metric shapes the prior covariance.
+    X : array (n, d)
+    y : array (n,) or (n, C)
+    noise : float
+        Noise variance.
+    width : float
+        Number of hidden units.
+    tree : bool, default=False
+        Leave the log determinant out of the objective: the saddle point proper.
+    covariance_type : {"full", "diag"}, default="full"
+    start : GaussianAdaptation, default=None
+        Solution at a nearby scaling or width, another point to start from.
+    max_iter : int, default=2000
+    tol : float, default=1e-5
+        Gradient entry of the objective at which to stop, in nats.
+
+    Returns
+    -------
+    GaussianAdaptation
+        Exact at tree level for linear networks. For others the Gaussian shape is an
+        approximation whose error does not vanish with the width: at mean-field scaling
+        the train discrepancy is some 25 % off for erf and up to 75 % for ReLU, output
+        variances are too small, and the corrections of relative order n / width are
+        missing. Directions are found all the same.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    numpy.linalg.LinAlgError
+        If the kernel matrix plus noise is not positive definite.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the gradient stays above ten times `tol`.
+
+    References
+    ----------
+    arXiv:2502.03210; Seroussi, Naveh and Ringel, Nature Communications 2023.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.datasets import make_ising
+    >>> from adaptive_kernels.kernels import NNGP
+    >>> from adaptive_kernels.theory import gaussian_adaptation
+    >>> X, y = make_ising(20, 10, random_state=0)
+    >>> found = gaussian_adaptation(NNGP("erf"), X, y, noise=0.1, width=40)
+    >>> found.weight_covariance.shape, found.converged
+    ((10, 10), True)
+    """
+    check_noise(noise)
+    check_width(width)
+    if covariance_type not in ("full", "diag"):
+        raise ValueError(
+            f"covariance_type must be 'full' or 'diag', got {covariance_type!r}."
+        )
+    network, outer = kernel.network(), kernel.metric_sqrt(X.shape[1])
+    given = Data(X, y[:, None] if y.ndim == 1 else y)
+    data = replace(given, X=apply_metric_sqrt(centered(X, network.origin), outer))
+    template = Hyperparameters(replace(network, origin=None), noise)
+    problem = EvidenceProblem(
+        data,
+        template,
+        width=width,
+        covariance_type=covariance_type,
+        tree=tree,
+        max_iter=max_iter,
+        tol=tol,
+    )
+    solution = adapt(problem, [] if start is None else [start.metric_sqrt])
+    if not solution.converged:
+        warnings.warn(
+            f"The covariance stopped after {solution.n_iter} iterations at a gradient "
+            f"of {solution.residual:.1e} nats, tol={tol:.1e}: raise max_iter or tol.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    metric_sqrt = solution.point.metric_sqrt
+    point = replace(
+        solution.point,
+        network=network,
+        metric_sqrt=combine_metric_sqrts(outer, metric_sqrt),
+    )
+    posterior, evidence = GaussianPosterior.fit(given, point)
+    metric = point.metric()
+    metric = np.ones(X.shape[1]) if metric is None else metric
+    return GaussianAdaptation(
+        posterior,
+        network.weight_variance / X.shape[1] * metric,
+        metric_sqrt,
+        solution.value,
+        evidence,
+        posterior.effective_dof(given),
+        solution.converged,
+        solution.n_iter,
+    )
+
+
+def adapt(problem, starts):
+    """The best of the maxima reached from the prior, a spike and given roots.
+
+    The problem frees no hyperparameter. Returns a Solution.
+    """
+    template = problem.template
+    subset = problem.data.with_inducing_points(template).inducing_subset()
+    spike = spike_metric_sqrt(subset, template, problem.width)
+    metric_sqrts = [
+        None,
+        *(metric_sqrt for metric_sqrt in (spike, *starts) if metric_sqrt is not None),
+    ]
+    trials = [
+        maximize_evidence(problem, replace(template, metric_sqrt=r))
+        for r in metric_sqrts
+    ]
+    best = max(trials, key=lambda trial: trial.value)
+    return replace(best, n_iter=sum(trial.n_iter for trial in trials))
+
+
+def spike_metric_sqrt(data, point, width):
+    """Root (d, d) of the metric I + spike that a linear network would learn.
+
+    The spike lies along X'u with the dual u of the tree level, and is as strong as
+    the tree level's scale says. None without noise or without a signal.
+    """
+    if not point.alpha > 0:
+        return None
+    posterior, _ = RescaledPosterior.fit(data, point, tree_level, width)
+    tilt = posterior.factor @ asarray_like(posterior.statistics.tilt, data.X)
+    directions, sizes, _ = np.linalg.svd(to_numpy(data.X.T @ tilt), full_matrices=False)
+    if not sizes[0] > 0:
+        return None
+    top = np.max(np.linalg.eigvalsh(posterior.statistics.scale))
+    grown = np.sqrt(1 + (top - 1) * (sizes / sizes[0]) ** 2) - 1
+    return np.eye(len(directions)) + (directions * grown) @ directions.T

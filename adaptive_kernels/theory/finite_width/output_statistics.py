@@ -1,0 +1,186 @@
+"""Output statistics of finite networks, from standard to mean-field scaling.
+
+Given the NNGP kernel K0 of the training rows, a network of `width` N whose kernel keeps
+its shape has outputs that are Gaussian with kernel s K0 at fixed scale s = |a|^2 / g_a,
+whose prior is Gamma(N / 2, rate N / 2). This is exact for a linear network with one
+hidden layer, and the kernel-rescaling approximation for any other. The theories
+differ in how they treat s; all cost O(n) once the spectrum of K0 is known:
+
+- `tree_level`: saddle point of the field theory, without fluctuations;
+- `one_loop`: its first correction, of relative order n / N;
+- `scale_saddle`: all orders in n / N, by the saddle point of the scale;
+- `exact`: the integral over the scale.
+
+See arXiv:2502.03210; Li and Sompolinsky 2021; Pacelli et al. 2023.
+"""
+
+from dataclasses import dataclass, replace
+from math import isinf, log, pi
+
+import numpy as np
+
+from ..._arrays import asarray_like, namespace
+
+
+@dataclass(frozen=True)
+class OutputStatistics:
+    """Posterior of a network's outputs in the eigenbasis of its NNGP kernel.
+
+    With P = k0(x)' V the projections (m, r) of new rows and k0(x, x') their kernel,
+
+        mean = P `dual`,
+        covariance of output o = sum_c R_oc^2 [p_c k0(x, x') - P diag(q_c) P'] + D D',
+
+    where R is `rotation`, p `prior_scale`, q `reduction` and D = P `drift`.
+
+    Attributes
+    ----------
+    theory : str
+        "tree", "one_loop", "rescaling" or "exact"; "nngp" at infinite width.
+    scale : ndarray (C, C)
+        Scale of the kernel in the mean: Q at tree level, Q_eff at one loop, s at the
+        scale saddle, E[s] for the exact theory.
+    dual : ndarray (r, C)
+    prior_scale : ndarray (C,)
+    reduction : ndarray (r, C)
+    rotation : ndarray (C, C)
+    drift : ndarray (r, k)
+        Fluctuations of the scale move the mean together at all rows: the direction in
+        which the outputs vary more than those of any rescaled Gaussian process.
+    log_evidence : float
+    effective_dof : float
+        Effective degrees of freedom, tr[(noise + s K0)^{-1} s K0], mean over outputs.
+        Divided by the width it is the size of the one-loop correction.
+    tilt : ndarray (r, k)
+    loss : ndarray (r,)
+        Of the weight covariance, see :meth:`weight_covariance`.
+    width : float
+    converged : bool
+    """
+
+    theory: str
+    scale: np.ndarray
+    dual: np.ndarray
+    prior_scale: np.ndarray
+    reduction: np.ndarray
+    rotation: np.ndarray
+    drift: np.ndarray
+    log_evidence: float
+    effective_dof: float
+    tilt: np.ndarray
+    loss: np.ndarray
+    width: float
+    converged: bool = True
+
+    def mean(self, projections):
+        """Mean (m, C) of f at rows with projections k0(x)' V (m, r)."""
+        return projections @ asarray_like(self.dual, projections)
+
+    def variance(self, projections, prior):
+        """Variance (m, C) of f, from projections and kernel diagonal (m,)."""
+        scale, reduction, mixing, drift = self._like(projections)
+        rotated = prior[:, None] * scale - projections**2 @ reduction
+        moved = namespace(prior).sum((projections @ drift) ** 2, axis=1)
+        return rotated @ mixing + moved[:, None]
+
+    def covariance(self, projections, prior):
+        """Covariance (m, m, C) of f, from projections and kernel (m, m) of the rows."""
+        scale, reduction, mixing, drift = self._like(projections)
+        rotated = [
+            scale[c] * prior - (projections * reduction[:, c]) @ projections.T
+            for c in range(scale.shape[0])
+        ]
+        moved = projections @ drift
+        spread = namespace(prior).stack(rotated, axis=-1) @ mixing
+        return spread + (moved @ moved.T)[:, :, None]
+
+    def _like(self, array):
+        mixing = self.rotation.T**2
+        fields = self.prior_scale, self.reduction, mixing, self.drift
+        return tuple(asarray_like(field, array) for field in fields)
+
+    def weight_covariance(self, projections):
+        """Covariance (p, p) of a hidden unit's input weights in a linear network.
+
+        In whitened coordinates, where the prior is the identity and
+        K0 = gain F F' with the gain of readout and activation:
+        I + (gain / N) F'V [T T' - diag(l)] V'F, with `tilt` T and `loss` l. The tilt
+        grows a spike along F'u, the loss is the shrinkage by what the data determine.
+
+        Parameters
+        ----------
+        projections : array (p, r)
+            gain^{1/2} F'V.
+
+        Returns
+        -------
+        ndarray (p, p)
+            Widths below the number of outputs belong to no network: there its
+            negative eigenvalues are set to zero.
+        """
+        spike = projections @ self.tilt
+        shrink = (projections * self.loss) @ projections.T
+        covariance = np.eye(len(projections))
+        if isinf(self.width):
+            return covariance
+        covariance += (spike @ spike.T - shrink) / self.width
+        if self.width >= len(self.scale) or not np.any(self.loss):
+            return covariance
+        values, vectors = np.linalg.eigh(covariance)
+        return (vectors * np.maximum(values, 0.0)) @ vectors.T
+
+
+def fixed_scale(theory, spectrum, noise, width, scale, **known):
+    """Statistics of the Gaussian process with kernel `scale` K0, before fluctuations.
+
+    `known` replaces what a theory knows better.
+    """
+    s, rotation = np.linalg.eigh(np.asarray(scale))
+    c, _ = spectrum.rotated(rotation)
+    lam = spectrum.eigenvalues[:, None]
+    spread = noise + lam * s
+    shrunk = c / spread
+    fields = {
+        "dual": (shrunk * s) @ rotation.T,
+        "prior_scale": s,
+        "reduction": s**2 / spread,
+        "rotation": rotation,
+        "drift": np.zeros((len(lam), 0)),
+        "log_evidence": _gaussian_evidence(spectrum, noise, s, rotation),
+        "effective_dof": float(np.sum(lam * s / spread)) / len(s),
+        "tilt": shrunk * np.sqrt(s),
+        "loss": np.sum(s / spread, axis=1),
+    }
+    return OutputStatistics(
+        theory=theory, scale=np.asarray(scale), width=width, **{**fields, **known}
+    )
+
+
+def _with_prior(saddle, terms):
+    """The evidence with what the prior of the scale gives, N / 2 times the terms."""
+    evidence = saddle.log_evidence + saddle.width / 2 * float(np.sum(terms))
+    return replace(saddle, log_evidence=evidence)
+
+
+def _gaussian_evidence(spectrum, noise, scales, rotation):
+    """Log density of the targets under kernels s_c K0 of the rotated outputs."""
+    c, null = spectrum.rotated(rotation)
+    variance = noise + spectrum.eigenvalues[:, None] * scales
+    total = np.sum(np.log(2 * pi * variance) + c**2 / variance)
+    if spectrum.null_rows:
+        total += len(scales) * spectrum.null_rows * log(2 * pi * noise)
+        total += np.sum(null) / noise
+    return -0.5 * float(total)
+
+
+def infinite_width(spectrum, noise):
+    """Statistics of the Gaussian process that all theories share at infinite width."""
+    return fixed_scale("nngp", spectrum, noise, np.inf, np.eye(spectrum.outputs))
+
+
+def one_output(spectrum, name, cure):
+    """Raise where a theory is known for one output only."""
+    if spectrum.outputs > 1:
+        raise ValueError(
+            f"approximation='{name}' has one output, got {spectrum.outputs}: {cure}."
+        )

@@ -1,0 +1,220 @@
+"""Tilted neurons: the convex problem that sampled neurons solve, and its Newton steps.
+
+Notation as in `neurons`.
+"""
+
+from dataclasses import dataclass, replace
+from math import isfinite
+
+from ..._arrays import (
+    LinAlgError,
+    add_to_diagonal,
+    cho_solve,
+    cholesky,
+    diagonal,
+    namespace,
+)
+from ...kernels._recursion import slices_of
+
+BLOCK_BYTES = 2**25
+CACHE_BYTES = 2**30
+MAX_ITER = 100
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What Psi depends on: y (n,), noise variances, readout variance and width."""
+
+    y: object
+    noise: object
+    gain: float
+    width: float
+
+    def tilt(self, z):
+        """Exponent of a neuron with overlap z."""
+        return self.gain / (2 * self.width) * z**2
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """A weighted sample of the prior of a neuron, evaluated on rows F, in blocks.
+
+    F : array (n, p)
+    points : array (M, p), weights of the neurons
+    log_ratio : array (M,), log of the prior over M times the density of the points
+    cache : array (M, n) or None, phi on the rows
+    """
+
+    F: object
+    activation: object
+    points: object
+    log_ratio: object
+    cache: object = None
+
+    def cached(self):
+        """The same neurons, with phi kept where it fits in `CACHE_BYTES`."""
+        if 8 * self.points.shape[0] * self.F.shape[0] > CACHE_BYTES:
+            return self
+        return replace(self, cache=self.activation(self.points @ self.F.T))
+
+    def on(self, F):
+        """The same neurons on other rows."""
+        return replace(self, F=F, cache=None)
+
+    def take(self, group):
+        """The neurons of a slice."""
+        points, log_ratio = self.points[group, :], self.log_ratio[group]
+        cache = None if self.cache is None else self.cache[group, :]
+        return replace(self, points=points, log_ratio=log_ratio, cache=cache)
+
+    def blocks(self, n_others=0):
+        """Yield slices of the neurons and their phi on the rows, (b, n).
+
+        Blocks are small enough for `n_others` rows in place of n.
+        """
+        size = max(1, BLOCK_BYTES // (8 * max(self.F.shape[0], n_others)))
+        for rows in slices_of(self.points.shape[0], size):
+            if self.cache is None:
+                yield rows, self.activation(self.points[rows, :] @ self.F.T)
+            else:
+                yield rows, self.cache[rows, :]
+
+    def project(self, vector):
+        """The products phi' v of every neuron, (M,), with a vector (n,)."""
+        return namespace(vector).concat([phi @ vector for _, phi in self.blocks()])
+
+    def average(self, linear):
+        """Sum of linear * phi over the neurons."""
+        return sum(phi.T @ linear[rows] for rows, phi in self.blocks())
+
+    def moments(self, linear, quadratic):
+        """Sums of linear * phi, (n,), and of quadratic * phi phi', (n, n)."""
+        root = namespace(self.F).sqrt(quadratic)
+        mean, gram = 0.0, 0.0
+        for rows, phi in self.blocks():
+            weighted = root[rows][:, None] * phi
+            mean = mean + phi.T @ linear[rows]
+            gram = gram + weighted.T @ weighted
+        return mean, gram
+
+
+@dataclass(frozen=True)
+class State:
+    """Psi at a dual vector.
+
+    u : array (n,)
+    z : array (M,)
+    psi : float
+    weights : array (M,), of the neurons under the tilted density, with sum one
+    log_mean : float, log E_w exp[(g / 2 N) z^2]
+    """
+
+    u: object
+    z: object
+    psi: float
+    weights: object
+    log_mean: float
+
+    @property
+    def size(self):
+        """Effective sample size."""
+        return 1 / float(namespace(self.u).sum(self.weights**2))
+
+
+def evaluate(problem, neurons, u, z):
+    """Psi at u and what its derivatives need, from overlaps z of the neurons."""
+    xp = namespace(u)
+    exponent = problem.tilt(z) + neurons.log_ratio
+    top = xp.max(exponent)
+    shares = xp.exp(exponent - top)
+    total = xp.sum(shares)
+    quadratic = float(u @ (problem.noise * u)) / 2 - float(u @ problem.y)
+    log_mean = float(top + xp.log(total))
+    psi = quadratic + problem.width * log_mean
+    return State(u, z, psi, shares / total, log_mean)
+
+
+def couplings(problem, state):
+    """p1 and w2 of every neuron."""
+    ratio = problem.gain / problem.width
+    p1 = ratio * state.z
+    return p1, ratio + p1**2
+
+
+def curvature(problem, neurons, state):
+    """m, (n,), and N [<w2 phi phi'> - m m'], (n, n), on the rows of the neurons."""
+    p1, w2 = couplings(problem, state)
+    m, gram = neurons.moments(state.weights * p1, state.weights * w2)
+    return m, problem.width * (gram - m[:, None] * m)
+
+
+def slopes(problem, neurons, state):
+    """Gradient and Hessian of Psi."""
+    m, hessian = curvature(problem, neurons, state)
+    gradient = problem.noise * state.u - problem.y + problem.width * m
+    return gradient, add_to_diagonal(hessian, problem.noise)
+
+
+def _factor(hessian):
+    """Cholesky factor, if need be of the Hessian plus its own rounding error."""
+    spread = diagonal(hessian)
+    rounding = 1e-14 * hessian.shape[0] * float(namespace(spread).max(spread))
+    for extra in (0.0, rounding):
+        try:
+            return cholesky(add_to_diagonal(1 * hessian, extra))
+        except LinAlgError:
+            continue
+    raise LinAlgError(
+        "The Hessian of the dual problem is not positive definite in double "
+        "precision: raise the noise (alpha), or drop duplicate rows."
+    )
+
+
+def _shorten(problem, neurons, state, step, decrement, enough):
+    """The first of the steps 1, 1/2, 1/4, ... that lowers Psi enough, or None."""
+    dz = neurons.project(step)
+    rounding = 1e-13 * (1 + abs(state.psi)) + 1e-14 * problem.width
+    length = 1.0
+    while length > 1e-8:
+        new = evaluate(problem, neurons, state.u + length * step, state.z + length * dz)
+        bound = state.psi - length * decrement / 4 + rounding
+        if isfinite(new.psi) and new.psi <= bound and new.size >= enough / 2:
+            return new
+        length /= 2
+    return None
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where Newton's method stopped; `residual` is relative to the targets."""
+
+    state: State
+    factor: object
+    n_iter: int
+    decrement: float
+    residual: float
+
+    @property
+    def converged(self):
+        """Whether Newton's decrement and the residual are small."""
+        return self.decrement <= 1e-8 and self.residual <= 1e-6
+
+
+def newton(problem, neurons, u, enough=0.0):
+    """Minimise Psi from u, while the effective sample size is `enough`."""
+    xp = namespace(u)
+    state = evaluate(problem, neurons, u, neurons.project(u))
+    scale = float(xp.max(xp.abs(problem.y))) or 1.0
+    for n_iter in range(MAX_ITER):
+        gradient, hessian = slopes(problem, neurons, state)
+        factor = _factor(hessian)
+        step = -cho_solve(factor, gradient[:, None])[:, 0]
+        decrement = -float(gradient @ step)
+        residual = float(xp.max(xp.abs(gradient))) / scale
+        stop = Solution(state, factor, n_iter, decrement, residual)
+        if (decrement <= 1e-16 and residual <= 1e-9) or state.size < enough:
+            break
+        state = _shorten(problem, neurons, state, step, decrement, enough)
+        if state is None:
+            break
+    return stop

@@ -1,0 +1,103 @@
+"""Tree level: output statistics to leading order at mean-field scaling."""
+
+from math import isinf, log, pi
+
+import numpy as np
+from scipy.optimize import brentq
+
+from .output_statistics import _with_prior, fixed_scale, infinite_width
+from .rescaling import _matrix_saddle
+
+
+def tree_level(spectrum, *, noise, width):
+    """Saddle point of the network's field theory: the limit of mean-field scaling.
+
+    Solves 1/Q = 1 - u'K0 u / N with u = (noise + Q K0)^{-1} y, a monotone scalar
+    equation, or its matrix form for several outputs.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Of the NNGP kernel and the targets.
+    noise : float
+        Noise variance.
+    width : float
+        Number of hidden units N.
+
+    Returns
+    -------
+    OutputStatistics
+        The mean is right where n / (N Q) is small, as in mean-field scaling. The
+        covariance has the kernel Q K0 + (2 Q^2 / N) K0 u u'K0 (one output), or Q K0
+        alone (several, an approximation); the evidence includes fluctuations to one
+        loop, for several outputs to the same approximation.
+
+    Raises
+    ------
+    ValueError
+        If the noise is zero and the kernel matrix singular.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.datasets import make_ising
+    >>> from adaptive_kernels.theory import Spectrum, tree_level
+    >>> X, y = make_ising(15, 20, random_state=0)
+    >>> spectrum = Spectrum.of_features(X / 20**0.5, y)
+    >>> float(tree_level(spectrum, noise=0.2, width=50).scale[0, 0].round(3))
+    1.171
+    """
+    spectrum.check(noise, width)
+    if isinf(width):
+        return infinite_width(spectrum, noise)
+    if spectrum.outputs > 1:
+        scale, converged = _matrix_saddle(spectrum, noise, width, loops=0)
+        known = {"loss": np.zeros(len(spectrum.eigenvalues)), "converged": converged}
+        saddle = fixed_scale("tree", spectrum, noise, width, scale, **known)
+        q = saddle.prior_scale
+        return _with_prior(saddle, np.log(q) + 1 / q - 1)
+    Q = tree_scale(spectrum, noise, width)
+    u = spectrum.projections[:, 0] / (noise + Q * spectrum.eigenvalues)
+    drift, evidence = fluctuations(spectrum, noise, width, Q, Q, u)
+    return fixed_scale(
+        "tree",
+        spectrum,
+        noise,
+        width,
+        [[Q]],
+        drift=drift,
+        log_evidence=evidence,
+        loss=np.zeros(len(u)),
+    )
+
+
+def tree_scale(spectrum, noise, width):
+    """Q of one output, by Brent's method on 1 - 1/Q - u'K0 u / N, which increases."""
+    lam, c2 = spectrum.eigenvalues, spectrum.projections[:, 0] ** 2
+
+    def excess(t):
+        q = np.sum(lam * c2 / (noise + np.exp(t) * lam) ** 2) / width
+        return -np.expm1(-t) - q
+
+    high = 1.0
+    while excess(high) < 0:
+        high *= 2
+    return float(np.exp(brentq(excess, 0.0, high, xtol=1e-15, maxiter=500)))
+
+
+def fluctuations(spectrum, noise, width, Q, scale, u):
+    """Drift of the mean with the scale, and the evidence to one loop.
+
+    The Hessian of the action is M = noise + Q K0 + beta v v', v = K0 u,
+    beta = 2 Q^2 / N, so that outputs fluctuate with the kernel Q K0 + beta v v'.
+    """
+    lam, c = spectrum.eigenvalues, spectrum.projections[:, 0]
+    beta, v, spread = 2 * Q**2 / width, lam * u, noise + scale * lam
+    stretch = 1 + beta * float(np.sum(v**2 / spread))
+    drift = np.sqrt(beta / stretch) * noise * u / spread
+    action = float(noise / 2 * np.sum(u**2) - np.sum(u * c)) + width / 2 * log(Q)
+    log_det = float(np.sum(np.log(spread))) + log(stretch)
+    rows = len(u) + spectrum.null_rows
+    if spectrum.null_rows:
+        action -= 0.5 * float(spectrum.null_squares[0, 0]) / noise
+        log_det += spectrum.null_rows * log(noise)
+    return drift[:, None], action - 0.5 * (log_det + rows * log(2 * pi))

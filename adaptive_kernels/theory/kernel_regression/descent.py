@@ -1,0 +1,370 @@
+"""Gradient descent on a kernel, preconditioned in its top eigendirections.
+
+For a squared loss the residual r = y - f of kernel gradient descent, and of a network
+wide enough to be linear in its weights, shrinks in every eigendirection of K = V
+diag(l) V' on its own. The preconditioner S, never formed, modifies the first k,
+
+    S = I - V_k diag(1 - g / l) V_k',    r_t = (I - step_size K S)^t r_0,
+
+so that K S has eigenvalues g_1 .. g_k, l_{k+1} .. l_n. What descent converges to does
+not depend on S: every increment lies in the span of the kernel's rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..._arrays import as_float64, asarray_like, namespace, to_numpy
+from ...kernels._eigenpairs import (
+    check_n_components,
+    significant_eigenpairs,
+    top_eigenpairs,
+)
+from ...kernels._spectrum import modified_eigenvalues
+from .._checks import check_noise
+
+_DIVERGED = 1e10
+
+
+@dataclass(frozen=True)
+class Preconditioner:
+    """S = I - V diag(1 - ratio) V' for k eigenvectors V of a kernel matrix.
+
+    Make it with :meth:`of_kernel` or :meth:`of_eigenpairs`.
+
+    Attributes
+    ----------
+    vectors : array (n, k)
+        V, orthonormal columns.
+    ratio : array (k,)
+        New eigenvalues over old ones, g / l.
+    largest : float
+        Largest eigenvalue of the kernel matrix times S.
+
+    References
+    ----------
+    Geifman et al., arXiv:2307.14531.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adaptive_kernels.theory import Preconditioner
+    >>> K = np.diag([8.0, 4.0, 2.0, 1.0])
+    >>> S = Preconditioner.of_kernel(K, 2)
+    >>> S.apply(np.ones(4))
+    array([0.5, 1. , 1. , 1. ])
+    >>> S.eigenvalues(np.array([8.0, 4.0, 2.0, 1.0]))
+    array([4., 4., 2., 1.])
+    """
+
+    vectors: object
+    ratio: object
+    largest: float
+
+    @classmethod
+    def of_kernel(
+        cls, K, n_components, *, spectrum="flat", ridge=0.0, random_state=None
+    ):
+        """For a kernel matrix, or the empirical kernel J J' of a Jacobian J.
+
+        Parameters
+        ----------
+        K : array (n, n)
+            Symmetric and positive semi-definite.
+        n_components : int
+            How many directions S modifies; those that are rounding are left out.
+        spectrum : {"flat", "identity"}, float or callable, default="flat"
+            New eigenvalues. A number p means l_k (l / l_k)^p with l_k the smallest of
+            them: 0 or "flat" makes all of them l_k, 1 or "identity" changes nothing. A
+            function maps eigenvalues of the kernel's integral operator, those of the
+            matrix over n, to new ones, all positive.
+        ridge : float, default=0.0
+            S is made for K + ridge I.
+        random_state : int, RandomState or None, default=None
+            For the eigenvalue routine.
+
+        Returns
+        -------
+        Preconditioner
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of its domain; the message names it.
+        """
+        check_n_components(n_components)
+        pairs = top_eigenpairs(K, n_components + 1, random_state=random_state)
+        return cls.of_eigenpairs(*pairs, n_components, spectrum=spectrum, ridge=ridge)
+
+    @classmethod
+    def of_eigenpairs(
+        cls, eigenvalues, vectors, n_components, *, spectrum="flat", ridge=0.0
+    ):
+        """From eigenpairs of K, largest first: n_components + 1 of them or more.
+
+        The first pair that is not modified, where there is one, limits the step size.
+        """
+        check_noise(ridge, "ridge")
+        check_n_components(n_components)
+        values = eigenvalues + ridge
+        kept, directions = significant_eigenpairs(values, vectors, n_components)
+        new = modified_eigenvalues(kept, spectrum, vectors.shape[0])
+        if not np.all(new > 0):
+            raise ValueError(
+                f"spectrum={spectrum!r} makes eigenvalues zero, and descent would "
+                "stand still there: it must be positive."
+            )
+        rest = values[len(kept) : len(kept) + 1]
+        ratio = asarray_like(new / kept, vectors)
+        return cls(directions, ratio, float(np.max(np.concat([new, rest]))))
+
+    @property
+    def step_size(self):
+        """A step that converges in every direction: one over `largest`."""
+        return 1 / self.largest
+
+    def apply(self, residual):
+        """S residual in O(n k): array (n,) or (n, C)."""
+        columns = residual[:, None] if residual.ndim == 1 else residual
+        change = (1 - self.ratio)[:, None] * (self.vectors.T @ columns)
+        columns = columns - self.vectors @ change
+        return columns[:, 0] if residual.ndim == 1 else columns
+
+    def eigenvalues(self, eigenvalues):
+        """Eigenvalues of K S in the order of those of K, largest first: ndarray.
+
+        With a ridge, of (K + ridge I) S given those of K + ridge I.
+        """
+        modified = np.array(eigenvalues, dtype=float)
+        modified[: self.ratio.shape[0]] *= to_numpy(self.ratio)
+        return modified
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Where kernel gradient descent ended.
+
+    Attributes
+    ----------
+    dual_coef : array (n,) or (n, C)
+        The function is K(x, X) @ dual_coef.
+    n_iter : int
+    residual_curve : ndarray (n_iter + 1,)
+        Norm of y - (K + ridge I) dual_coef over that of y, before every iteration and
+        at the end.
+    converged : bool
+        Whether the residual came down to `tol`.
+    step_size : float
+    """
+
+    dual_coef: object
+    n_iter: int
+    residual_curve: np.ndarray
+    converged: bool
+    step_size: float
+
+
+def kernel_gradient_descent(
+    K,
+    y,
+    *,
+    preconditioner=None,
+    ridge=0.0,
+    step_size=None,
+    tol=1e-3,
+    max_iter=1000,
+):
+    """Solve (K + ridge I) dual = y by descent, dual += step_size S (y - ...).
+
+    Parameters
+    ----------
+    K : array (n, n), or object with ``K @ dual``
+        Kernel matrix, for instance in blocks of rows that are made when needed.
+    y : array (n,) or (n, C)
+    preconditioner : Preconditioner, default=None
+        S, made with the same ridge. None means plain descent.
+    ridge : float, default=0.0
+    step_size : float, default=None
+        None means one over the largest eigenvalue of (K + ridge I) S; without a
+        preconditioner this takes K as an array. Descent converges below twice that.
+    tol : float, default=1e-3
+        Stop once the residual's norm is this share of that of y.
+    max_iter : int, default=1000
+
+    Returns
+    -------
+    Descent
+        `converged` is False where `max_iter` came first or the residual grew without
+        bound.
+
+    References
+    ----------
+    Geifman et al., arXiv:2307.14531.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adaptive_kernels.theory import (
+    ...     Preconditioner,
+    ...     kernel_gradient_descent,
+    ... )
+    >>> K, y = np.diag([100.0, 10.0, 1.0]), np.ones(3)
+    >>> kernel_gradient_descent(K, y).n_iter
+    633
+    >>> S = Preconditioner.of_kernel(K, 3)
+    >>> kernel_gradient_descent(K, y, preconditioner=S).n_iter
+    1
+    """
+    check_noise(ridge, "ridge")
+    y = as_float64(y)
+    if step_size is None:
+        step_size = _step_size(K, preconditioner, ridge)
+    dual, residual = 0 * y, y
+    # Targets that vanish are fitted at once.
+    scale = _norm(y) or 1.0
+    curve = [_norm(y) / scale]
+    while tol < curve[-1] < _DIVERGED and len(curve) <= max_iter:
+        step = residual if preconditioner is None else preconditioner.apply(residual)
+        dual = dual + step_size * step
+        residual = y - K @ dual - ridge * dual
+        curve.append(_norm(residual) / scale)
+    return Descent(
+        dual, len(curve) - 1, np.array(curve), bool(curve[-1] <= tol), step_size
+    )
+
+
+def _norm(values):
+    return float(namespace(values).sum(values * values)) ** 0.5
+
+
+def _step_size(K, preconditioner, ridge):
+    if preconditioner is not None:
+        return preconditioner.step_size
+    largest = top_eigenpairs(K, 1, random_state=0)[0][0] + ridge
+    if not largest > 0:
+        raise ValueError("K is zero: nothing can be fitted with it.")
+    return 1 / float(largest)
+
+
+def predicted_residual(eigenvalues, coefficients, n_iter, *, step_size):
+    """Norm of the residual after some iterations over that at the start, exactly.
+
+    Parameters
+    ----------
+    eigenvalues : array-like (n,)
+        Of K S (with a ridge, of (K + ridge I) S): see `Preconditioner.eigenvalues`.
+    coefficients : array-like (n,) or (n, C)
+        V'y, the targets in the kernel's eigenvectors.
+    n_iter : int or array-like (T,) of int
+        Numbers of iterations.
+    step_size : float
+
+    Returns
+    -------
+    float or ndarray (T,)
+
+    Examples
+    --------
+    >>> from adaptive_kernels.theory import predicted_residual
+    >>> predicted_residual([1.0, 0.5], [3.0, 4.0], [0, 1, 2], step_size=1.0)
+    array([1. , 0.4, 0.2])
+    """
+    power = np.asarray(coefficients, dtype=float) ** 2
+    power = power if power.ndim == 1 else power.sum(axis=1)
+    left = (1 - step_size * np.asarray(eigenvalues, dtype=float)) ** 2
+    curve = left ** np.asarray(n_iter)[..., None] @ power
+    return np.sqrt(curve / (np.sum(power) or 1.0))[()]
+
+
+def iterations_needed(eigenvalues, shrinkage, *, step_size):
+    """Iterations until every mode's residual is this share of what it was.
+
+    Parameters
+    ----------
+    eigenvalues : array-like (n,)
+        Of K S (with a ridge, of (K + ridge I) S): see `Preconditioner.eigenvalues`.
+    shrinkage : float
+        Between 0 and 1.
+    step_size : float
+
+    Returns
+    -------
+    ndarray (n,)
+        Whole numbers, or infinity where a mode never shrinks.
+
+    Raises
+    ------
+    ValueError
+        If `shrinkage` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> from adaptive_kernels.theory import iterations_needed
+    >>> iterations_needed([1.0, 0.1, 0.001], 0.01, step_size=1.0)
+    array([1.000e+00, 4.400e+01, 4.603e+03])
+    """
+    if not 0 < shrinkage < 1:
+        raise ValueError(f"shrinkage must be between 0 and 1, got {shrinkage!r}.")
+    move = step_size * np.asarray(eigenvalues, dtype=float)
+    with np.errstate(divide="ignore"):
+        slow, fast = np.minimum(move, 1), np.maximum(move - 1, 0)
+        rate = np.where(move < 1, np.log1p(-slow), np.log(fast))
+        needed = np.ceil(np.log(shrinkage) / rate)
+    return np.where(rate < 0, np.maximum(needed, 1), np.inf)
+
+
+def preconditioned_step(jacobian, residual, preconditioner, *, step_size=None):
+    """Weight increment of one step of preconditioned descent on a network.
+
+    The increment is step_size J' S (y - f), for the loss |y - f|^2 / 2. A network whose
+    framework gives vector-Jacobian products needs no Jacobian: feed it
+    ``step_size * preconditioner.apply(residual)`` as the cotangent of the outputs.
+
+    Parameters
+    ----------
+    jacobian : array (n, p) or (n, C, p)
+        Derivatives J of the outputs by the weights, at the current weights.
+    residual : array (n,) or (n, C)
+        y - f, targets less current outputs.
+    preconditioner : Preconditioner
+        Of the infinitely wide network's `NTK`, or of the network's own kernel J J' at
+        its start. Outputs share it.
+    step_size : float, default=None
+        None means that of the preconditioner, safe where its kernel is the network's:
+        multiply it by the kernel's scale over the network's otherwise.
+
+    Returns
+    -------
+    array (p,)
+        Add it to the weights.
+
+    Raises
+    ------
+    ValueError
+        If `jacobian` and `residual` do not belong together.
+
+    References
+    ----------
+    Geifman et al., arXiv:2307.14531.
+
+    Examples
+    --------
+    A model linear in its weights arrives in one step:
+
+    >>> import numpy as np
+    >>> from adaptive_kernels.theory import Preconditioner, preconditioned_step
+    >>> J, y = np.array([[3.0, 1.0], [0.0, 1.0]]), np.array([1.0, 2.0])
+    >>> S = Preconditioner.of_kernel(J @ J.T, 2)
+    >>> weights = preconditioned_step(J, y, S)
+    >>> J @ weights
+    array([1., 2.])
+    """
+    if tuple(jacobian.shape[:-1]) != tuple(residual.shape):
+        raise ValueError(
+            f"jacobian has shape {tuple(jacobian.shape)}, and residual "
+            f"{tuple(residual.shape)}: the first must be the second's and the weights'."
+        )
+    step_size = preconditioner.step_size if step_size is None else step_size
+    xp, cotangent = namespace(residual), preconditioner.apply(residual)
+    rows = xp.reshape(jacobian, (-1, jacobian.shape[-1]))
+    return step_size * (rows.T @ xp.reshape(cotangent, (-1,)))

@@ -1,0 +1,95 @@
+"""Targets in the eigenbasis of a kernel matrix: where every rescaling theory works."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..._arrays import eigh, namespace, to_numpy
+from .._checks import check_noise, check_width
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues of a kernel matrix K0 = V diag(lam) V', and the targets in it.
+
+    Make it once with :meth:`of_kernel` or :meth:`of_features`: every theory, noise,
+    width and scaling then costs O(n).
+
+    Attributes
+    ----------
+    eigenvalues : ndarray (r,)
+        Not negative.
+    vectors : array (n, r)
+        V, orthonormal columns.
+    projections : ndarray (r, C)
+        V'Y.
+    null_rows : int
+        n - r directions in which the kernel vanishes.
+    null_squares : ndarray (C, C)
+        R'R of the targets' part R = Y - V V'Y in these directions.
+    """
+
+    eigenvalues: np.ndarray
+    vectors: object
+    projections: np.ndarray
+    null_rows: int
+    null_squares: np.ndarray
+
+    @classmethod
+    def of_kernel(cls, K, Y):
+        """From a full symmetric kernel matrix (n, n) and targets (n,) or (n, C)."""
+        values, vectors = eigh(K)
+        Y = _columns(Y)
+        outputs = Y.shape[1]
+        return cls(
+            np.maximum(to_numpy(values), 0.0),
+            vectors,
+            to_numpy(vectors.T @ Y),
+            0,
+            np.zeros((outputs, outputs)),
+        )
+
+    @classmethod
+    def of_features(cls, F, Y):
+        """From features (n, p) with K0 = F F', in O(n p min(n, p)) operations."""
+        xp, Y = namespace(F), _columns(Y)
+        vectors, values, _ = xp.linalg.svd(F, full_matrices=False)
+        projections = vectors.T @ Y
+        rest = Y - vectors @ projections
+        return cls(
+            to_numpy(values) ** 2,
+            vectors,
+            to_numpy(projections),
+            F.shape[0] - vectors.shape[1],
+            to_numpy(rest.T @ rest),
+        )
+
+    @property
+    def outputs(self):
+        """Number C of outputs."""
+        return self.projections.shape[1]
+
+    def scaled(self, factor):
+        """The spectrum of `factor` K0."""
+        return replace(self, eigenvalues=factor * self.eigenvalues)
+
+    def rotated(self, rotation):
+        """Projections (r, C) and null squares (C,) of the targets Y R."""
+        null = np.sum(rotation * (self.null_squares @ rotation), axis=0)
+        return self.projections @ rotation, null
+
+    def check(self, noise, width):
+        """Raise where no theory exists, as for a singular K0 + noise."""
+        check_width(width)
+        check_noise(noise)
+        smallest = 0.0 if self.null_rows else np.min(self.eigenvalues)
+        rounding = len(self.eigenvalues) * np.finfo(float).eps
+        if not noise > 0 and not smallest > rounding * np.max(self.eigenvalues):
+            raise ValueError(
+                "The kernel matrix is singular, so the noise variance must be "
+                "positive: raise alpha."
+            )
+
+
+def _columns(Y):
+    return Y[:, None] if Y.ndim == 1 else Y
