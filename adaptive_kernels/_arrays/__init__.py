@@ -39,8 +39,11 @@ from .namespaces import (
 )
 from .rounding import round_columns
 from .threads import in_threads, small_problem_threads, threads_for_workers
+from .types import Array, ArrayLike
 
 __all__ = [
+    "Array",
+    "ArrayLike",
     "FEWER_ROWS",
     "LinAlgError",
     "add_to_diagonal",
