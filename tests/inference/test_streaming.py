@@ -338,7 +338,7 @@ from threadpoolctl import threadpool_info
 from adaptive_kernels import AdaptiveKernelRegressorCV
 from adaptive_kernels.inference import streaming
 from adaptive_kernels.kernels import NNGP
-from test_many_processes import POINT, ROWS, X, Y, blas_threads
+from test_streaming import POINT, ROWS, X, Y, blas_threads
 
 assert blas_threads() == 2
 seen, original = [], streaming.part_statistics
@@ -363,7 +363,7 @@ assert seen[4:] == [2], seen
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="BLAS has a thread for each core")
 def test_threads_do_not_multiply_and_leave_no_limit():
     here = Path(__file__).parent
-    paths = [str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(here), str(here.parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "2"),

@@ -162,7 +162,7 @@ def test_rehearsal_of_the_gpu_tests(library):
     if library == "torch":
         pytest.importorskip("torch")
     environment = {**os.environ, "ADAPTIVE_KERNELS_REHEARSE": library}
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     command = [sys.executable, "-m", "pytest", "-q", "-x", str(here / "gpu")]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 NEEDED = {"plot_many_machines.py": "distributed"}
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
