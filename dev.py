@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 TABULAR = ROOT / "benchmarks" / "tabular"
 RUFF = "ruff==0.17.*"  # the next minor version may format differently
+MYPY = "mypy>=2.4,<3"
+FAST = ("-m", "not slow and not contract")
 
 TEST_ENVIRONMENT = {
     "SCIPY_ARRAY_API": "1",
@@ -92,7 +94,7 @@ class Environment:
 
 DEVELOPMENT = Environment(
     ROOT / ".venv",
-    ("--editable", f"{ROOT}[demo,test]", RUFF),
+    ("--editable", f"{ROOT}[demo,test]", RUFF, MYPY),
     sources=(ROOT / "pyproject.toml",),
 )
 BENCHMARK = Environment(
@@ -114,8 +116,12 @@ def main():
     commands = parser.add_subparsers(metavar="command", required=True)
     for name, function, description in (
         ("demo", demo, "compare the estimators; further arguments go to `compare`"),
-        ("test", test, "lint, then test; further arguments go to pytest"),
-        ("lint", lint, "check style and formatting with ruff"),
+        (
+            "test",
+            test,
+            "lint, then test; --fast for two minutes; further arguments go to pytest",
+        ),
+        ("lint", lint, "check style and formatting with ruff, types with mypy"),
         ("bench", bench, "`bench tabular`: peers on real tables; see its --list"),
     ):
         command = commands.add_parser(name, help=description, description=description)
@@ -140,6 +146,8 @@ def demo(arguments):
 
 
 def test(arguments):
+    if "--fast" in arguments:
+        arguments = [*FAST, *(a for a in arguments if a != "--fast")]
     workers = str(min(os.cpu_count() or 1, 4))
     environment = {**os.environ, **TEST_ENVIRONMENT}
     return lint() or DEVELOPMENT.run(
@@ -151,7 +159,8 @@ def lint(_=()):
     DEVELOPMENT.make()
     check = DEVELOPMENT.run("-m", "ruff", "check", cwd=ROOT)
     layout = DEVELOPMENT.run("-m", "ruff", "format", "--check", cwd=ROOT)
-    return check or layout
+    types = DEVELOPMENT.run("-m", "mypy", cwd=ROOT)
+    return check or layout or types
 
 
 def bench(arguments):

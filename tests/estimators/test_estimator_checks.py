@@ -1,5 +1,6 @@
 """scikit-learn's own checks on every estimator."""
 
+import pytest
 from sklearn.utils._array_api import _check_array_api_dispatch
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -41,6 +42,7 @@ ESTIMATORS = [
 ]
 
 
+@pytest.mark.contract
 @parametrize_with_checks(ESTIMATORS)
 def test_scikit_learn_check(estimator, check):
     check(estimator)

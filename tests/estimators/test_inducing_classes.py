@@ -35,6 +35,7 @@ WEIGHTS = rng.integers(1, 4, N).astype(float)
 EACH = [NNGPClassifier, AdaptiveKernelClassifier]
 
 
+@pytest.mark.contract
 @parametrize_with_checks(
     [NNGPClassifier(n_inducing=7), AdaptiveKernelClassifier(n_inducing=7)]
 )

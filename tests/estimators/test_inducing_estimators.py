@@ -26,6 +26,7 @@ X_NEW = rng.standard_normal((50, 4))
 BOTH = [NNGPRegressor, AdaptiveKernelRegressor]
 
 
+@pytest.mark.contract
 @parametrize_with_checks(
     [NNGPRegressor(n_inducing=7), AdaptiveKernelRegressor(n_inducing=7, width=10)]
 )

@@ -35,6 +35,7 @@ def regressor(**parameters):
     return ModifiedSpectrumRegressor(**({"n_components": 10} | parameters))
 
 
+@pytest.mark.contract
 @parametrize_with_checks(
     [ModifiedSpectrumRegressor(), ModifiedSpectrumRegressor(spectrum="cv")]
 )

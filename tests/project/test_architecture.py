@@ -40,10 +40,20 @@ def room_of(module):
     return module.split(".")[1] if "." in module else module
 
 
-def imported_names(path, source):
+class _WithoutTypes(ast.NodeTransformer):
+    """Drops what only a type checker runs, which may go in circles."""
+
+    def visit_If(self, node):
+        if getattr(node.test, "id", "") == "TYPE_CHECKING":
+            return None
+        return self.generic_visit(node)
+
+
+def imported_names(path, source, types=True):
     """Absolute dotted names of all that a file imports, also inside functions."""
     package = PurePosixPath(PACKAGE, path).parent.parts
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in ast.walk(tree if types else _WithoutTypes().visit(tree)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -52,7 +62,7 @@ def imported_names(path, source):
             yield from (".".join([*base, alias.name]) for alias in node.names)
 
 
-def arrows(sources):
+def arrows(sources, types=True):
     """Map each module to the modules of the package that it imports."""
     modules = {module_of(path) for path in sources} | {PACKAGE}
 
@@ -64,7 +74,7 @@ def arrows(sources):
     return {
         module_of(path): {
             resolve(name)
-            for name in imported_names(path, source)
+            for name in imported_names(path, source, types)
             if name.split(".")[0] == PACKAGE
         }
         for path, source in sources.items()
@@ -93,7 +103,7 @@ def imports_go_down(sources):
 
 def imports_have_no_cycle(sources):
     try:
-        TopologicalSorter(arrows(sources)).prepare()
+        TopologicalSorter(arrows(sources, types=False)).prepare()
     except CycleError as error:
         yield "import cycle: " + " -> ".join(reversed(error.args[1]))
 

@@ -76,6 +76,7 @@ for path in {scripts}:
     run(code, tmp_path)
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("path", WITH_CODE, ids=name_of)
 def test_code_in_text_runs(path, tmp_path):
     blocks = python_blocks(path.read_text(encoding="utf-8"))

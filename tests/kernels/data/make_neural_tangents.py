@@ -7,7 +7,7 @@ Python 3.11, run this file in it and delete it::
     python -m venv nt
     nt/bin/pip install neural-tangents==0.6.5 jax==0.5.3 jaxlib==0.5.3 \
         tf2jax==0.3.6 tensorflow==2.21.0 numpy==2.4.6
-    OMP_NUM_THREADS=1 nt/bin/python tests/data/make_neural_tangents.py
+    OMP_NUM_THREADS=1 nt/bin/python tests/kernels/data/make_neural_tangents.py
 
 Keys: ``X`` (12, 5), ``Z`` (9, 5), ``XD`` (6, 5), ``sw2``, ``sb2``,
 ``leaky_slope``, and ``{activation}_{depth}_{nngp|ntk}_{cross|square}``, float64;
