@@ -1,11 +1,13 @@
 """Seeded tasks on which theories and networks are compared."""
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 import numpy as np
 from numpy.polynomial import hermite_e
 from sklearn.utils import check_array, check_random_state
 
+from ._arrays import ArrayLike
 from ._sklearn import Interval, validate_params
 
 
@@ -18,7 +20,13 @@ from ._sklearn import Interval, validate_params
     },
     prefer_skip_nested_validation=True,
 )
-def make_ising(n_samples=100, n_features=20, *, coef=False, random_state=None):
+def make_ising(
+    n_samples: int = 100,
+    n_features: int = 20,
+    *,
+    coef: bool = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[np.ndarray, ...]:
     """Linearly separable Ising task: random signs, labelled by a random direction.
 
     Parameters
@@ -69,8 +77,13 @@ def make_ising(n_samples=100, n_features=20, *, coef=False, random_state=None):
     prefer_skip_nested_validation=True,
 )
 def make_gaussian_classes(
-    n_samples=128, n_features=8, *, means=(-2.0, 2.0), scale=0.5, random_state=None
-):
+    n_samples: int | Sequence[int] = 128,
+    n_features: int = 8,
+    *,
+    means: ArrayLike = (-2.0, 2.0),
+    scale: float = 0.5,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Classes of isotropic Gaussian rows, in random order.
 
     Parameters
@@ -153,14 +166,14 @@ def _class_counts(n_samples, classes):
     prefer_skip_nested_validation=True,
 )
 def make_single_index(
-    n_samples=100,
-    n_features=20,
+    n_samples: int = 100,
+    n_features: int = 20,
     *,
-    hermite_coefficients=(0.0, 1.0, 0.5),
-    noise=0.3,
-    coef=False,
-    random_state=None,
-):
+    hermite_coefficients: ArrayLike = (0.0, 1.0, 0.5),
+    noise: float = 0.3,
+    coef: bool = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[np.ndarray, ...]:
     """Regression on a polynomial of one random projection of normal inputs.
 
     Parameters

@@ -7,13 +7,14 @@ import numpy as np
 from scipy.linalg import lapack
 
 from .namespaces import _cupy, is_numpy, namespace
+from .types import Array
 
 LinAlgError = np.linalg.LinAlgError
 # Rows of a factor that are inverted at once on a device.
 INVERSE_BLOCK = 2048
 
 
-def cholesky(matrix):
+def cholesky(matrix: Array) -> Array:
     """Lower Cholesky factor, reading the lower triangle; NumPy's and CuPy's in place.
 
     Only the lower triangle of the result is meaningful.
@@ -41,7 +42,7 @@ def cholesky(matrix):
     return factor
 
 
-def _device_cholesky(matrix):
+def _device_cholesky(matrix: Array) -> Array:
     if not compat.is_cupy_array(matrix):
         return namespace(matrix).linalg.cholesky(mirror_lower(matrix))
     # CuPy's own function would copy the matrix.
@@ -63,7 +64,7 @@ def _device_cholesky(matrix):
     return matrix
 
 
-def inverse_from_cholesky(factor):
+def inverse_from_cholesky(factor: Array) -> Array:
     """Lower triangle of the inverse from a lower factor, which is overwritten.
 
     On a device, whose libraries lack the routine, in blocks of rows: first W = L^{-1}
@@ -94,14 +95,16 @@ def inverse_from_cholesky(factor):
     return factor
 
 
-def identity(like, n, columns=None, *, start=0):
+def identity(
+    like: Array, n: int, columns: int | None = None, *, start: int = 0
+) -> Array:
     """Columns `start` on of the n x n identity, all by default, like an array."""
     return namespace(like).eye(
         n, columns, k=-start, dtype=like.dtype, device=compat.device(like)
     )
 
 
-def solve_triangular(factor, rhs, *, transposed=False):
+def solve_triangular(factor: Array, rhs: Array, *, transposed: bool = False) -> Array:
     """Solve L x = rhs, or L' x = rhs, with a lower-triangular L."""
     xp = namespace(factor)
     if is_numpy(xp):
@@ -120,25 +123,25 @@ def solve_triangular(factor, rhs, *, transposed=False):
     return xp.linalg.solve(factor.T if transposed else factor, rhs)
 
 
-def cho_solve(factor, rhs):
+def cho_solve(factor: Array, rhs: Array) -> Array:
     """Solve (L L') x = rhs."""
     if is_numpy(namespace(factor)):
         return lapack.dpotrs(factor.T, rhs, lower=0)[0]
     return solve_triangular(factor, solve_triangular(factor, rhs), transposed=True)
 
 
-def eigh(matrix):
+def eigh(matrix: Array) -> tuple[Array, Array]:
     """Eigenvalues (ascending) and eigenvectors of a full symmetric matrix."""
     values, vectors = namespace(matrix).linalg.eigh(matrix)
     return values, vectors
 
 
 @cache
-def _strictly_lower(n):
+def _strictly_lower(n: int) -> np.ndarray:
     return np.tri(n, k=-1)
 
 
-def mirror_lower(matrix):
+def mirror_lower(matrix: Array) -> Array:
     """The symmetric matrix with the lower triangle of `matrix`; a copy."""
     xp = namespace(matrix)
     if is_numpy(xp):
@@ -147,16 +150,16 @@ def mirror_lower(matrix):
     return xp.tril(matrix) + xp.tril(matrix, k=-1).T
 
 
-def add_to_diagonal(matrix, values):
+def add_to_diagonal(matrix: Array, values: Array | float) -> Array:
     """`matrix` + diag(values), overwritten where the library allows it."""
     return set_diagonal(matrix, diagonal(matrix) + values)
 
 
-def diagonal(matrix):
+def diagonal(matrix: Array) -> Array:
     return namespace(matrix).linalg.diagonal(matrix)
 
 
-def set_diagonal(matrix, values):
+def set_diagonal(matrix: Array, values: Array) -> Array:
     """`matrix` with the given diagonal, overwritten where the library allows it."""
     xp = namespace(matrix)
     n = matrix.shape[0]

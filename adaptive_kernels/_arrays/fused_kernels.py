@@ -1,14 +1,19 @@
 """Elementwise formulas as one kernel of the device."""
 
+from collections.abc import Callable, Hashable
 from functools import lru_cache, wraps
+from typing import TypeAlias
 
 import array_api_compat as compat
 import numpy as np
 
 from .namespaces import _TRACED
+from .types import Array
+
+Formula: TypeAlias = Callable[..., tuple[Array, ...]]
 
 
-def fused(method):
+def fused(method: Formula) -> Formula:
     """Make one kernel of `method(self, k, q1, q2, gain, *flags)` on CuPy's arrays.
 
     The method is elementwise and gives a tuple of arrays proportional to `gain`, or
@@ -19,7 +24,15 @@ def fused(method):
     """
 
     @wraps(method)
-    def call(self, k, q1, q2, gain=1.0, *flags, **named):
+    def call(
+        self: Hashable,
+        k: Array,
+        q1: Array,
+        q2: Array,
+        gain: float = 1.0,
+        *flags: Hashable,
+        **named: Hashable,
+    ) -> tuple[Array, ...]:
         if type(k) is np.ndarray or not compat.is_cupy_array(k):
             return method(self, k, q1, q2, gain, *flags, **named)
         kernel = _fused_kernel(method, self, flags, *named.items())
@@ -30,10 +43,15 @@ def fused(method):
 
 
 @lru_cache(maxsize=256)
-def _fused_kernel(method, owner, flags, *named):
+def _fused_kernel(
+    method: Formula,
+    owner: Hashable,
+    flags: tuple[Hashable, ...],
+    *named: tuple[str, Hashable],
+) -> Formula:
     import cupy
 
-    def formula(k, q1, q2, gain):
+    def formula(k: Array, q1: Array, q2: Array, gain: Array) -> tuple[Array, ...]:
         _TRACED.add(type(k))
         parts = method(owner, k, q1, q2, 1.0, *flags, **dict(named))
         # Not inside: what CuPy computes from numbers alone may be in half precision.

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from mmap import mmap
+from typing import Any, Self
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
+
+from .types import Array
 
 
 @dataclass(frozen=True)
@@ -20,14 +23,14 @@ class MappedRows:
 
     filename: str
     dtype: np.dtype
-    shape: tuple
-    strides: tuple
+    shape: tuple[int, int]
+    strides: tuple[int, int]
     begin: int
     size: int
     first: int
 
     @classmethod
-    def of(cls, X):
+    def of(cls, X: Array) -> Self | Array:
         """A description of X, or X itself if no file holds it."""
         mapped = _file_behind(X)
         if mapped is None:
@@ -39,12 +42,12 @@ class MappedRows:
             mapped.filename, X.dtype, X.shape, X.strides, begin, high - low, first
         )
 
-    def open(self):
+    def open(self) -> np.ndarray:
         """The rows, mapped again."""
         file = np.memmap(self.filename, np.uint8, "r", self.begin, (self.size,))
         return np.ndarray(self.shape, self.dtype, file, self.first, self.strides)
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: Any) -> np.ndarray:
         """A copy of some rows; the file is closed again."""
         return np.array(self.open()[rows])
 
@@ -56,17 +59,17 @@ class MemoryMapReference:
     X : array (n, d)
     """
 
-    X: object
+    X: Array | MappedRows
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Array | MappedRows]:
         return {"X": MappedRows.of(self.X)}
 
-    def rows(self):
+    def rows(self) -> Array:
         """The rows, wherever this is."""
         return self.X.open() if isinstance(self.X, MappedRows) else self.X
 
 
-def _file_behind(X):
+def _file_behind(X: Array) -> Array | None:
     """The memmap that X is a view of, or None if X is in memory, in part or whole."""
     if not isinstance(X, np.ndarray) or X.size == 0:
         return None

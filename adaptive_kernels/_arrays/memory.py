@@ -1,15 +1,20 @@
 """Free memory, checked before large matrices are allocated."""
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 import array_api_compat as compat
 
 from .namespaces import _cupy
+from .types import Array
 
 FEWER_ROWS = "fit on fewer rows"
 
 
-def check_memory(like, n, matrices, *, cure=None):
+def check_memory(
+    like: Array, n: int, matrices: int, *, cure: Callable[[int], str] | None = None
+) -> None:
     """Raise MemoryError where n x n matrices cannot fit, before any is allocated.
 
     cure : callable, (free bytes) -> what the user can do; None says to take fewer rows
@@ -25,7 +30,7 @@ def check_memory(like, n, matrices, *, cure=None):
     )
 
 
-def free_bytes(like):
+def free_bytes(like: Array) -> int | None:
     """Bytes that an array like `like` may take, or None where nobody knows."""
     if compat.is_cupy_array(like):
         with like.device:
@@ -38,7 +43,7 @@ def free_bytes(like):
         return None
 
 
-def _free_on_device(cupy):
+def _free_on_device(cupy: ModuleType) -> int:
     pool = cupy.get_default_memory_pool()
     # The pool keeps what was freed, and gives it out again.
     free = cupy.cuda.runtime.memGetInfo()[0] + pool.free_bytes()
@@ -47,7 +52,7 @@ def _free_on_device(cupy):
 
 
 @contextmanager
-def device_memory_errors(cure=FEWER_ROWS):
+def device_memory_errors(cure: str = FEWER_ROWS) -> Iterator[None]:
     """Say what to do about it where a device runs out of memory."""
     try:
         yield

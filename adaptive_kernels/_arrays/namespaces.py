@@ -1,16 +1,20 @@
 """Namespaces, devices and types of arrays: NumPy, CuPy, torch."""
 
+from types import ModuleType
+from typing import Any, cast
+
 import array_api_compat as compat
 import numpy as np
 from scipy import special
 
 from .._sklearn import move_to
+from .types import Array, ArrayLike
 
 # Types of the variables that stand for CuPy's arrays while it traces a formula.
-_TRACED = set()
+_TRACED: set[type] = set()
 
 
-def namespace(*arrays):
+def namespace(*arrays: Array) -> ModuleType:
     """The array-API namespace shared by the arrays; NumPy if there are none."""
     if all(type(a) is np.ndarray for a in arrays):
         return np
@@ -18,15 +22,15 @@ def namespace(*arrays):
         from array_api_compat import cupy
 
         return cupy
-    arrays = [a for a in arrays if compat.is_array_api_obj(a)]
+    arrays = cast(Any, [a for a in arrays if compat.is_array_api_obj(a)])
     return compat.array_namespace(*arrays) if arrays else np
 
 
-def is_numpy(xp):
+def is_numpy(xp: ModuleType) -> bool:
     return xp is np or compat.is_numpy_namespace(xp)
 
 
-def asarray_like(value, like):
+def asarray_like(value: ArrayLike, like: Array) -> Array:
     """`value` as an array of the library, device and type of `like`."""
     if type(value) is type(like) is np.ndarray:
         return value.astype(like.dtype, copy=False)
@@ -40,12 +44,12 @@ def asarray_like(value, like):
     return namespace(value).astype(value, like.dtype, copy=False)
 
 
-def index_like(rows, like):
+def index_like(rows: np.ndarray, like: Array) -> Array:
     """Host integers as an index into `like`."""
     return rows if is_numpy(namespace(like)) else _moved(rows, like)
 
 
-def _moved(value, like):
+def _moved(value: Array, like: Array) -> Array:
     if is_numpy(namespace(like)):
         return to_numpy(value)
     if compat.is_cupy_array(like):
@@ -57,18 +61,18 @@ def _moved(value, like):
     return move_to(value, xp=namespace(like), device=compat.device(like))
 
 
-def as_float64(x):
+def as_float64(x: Array) -> Array:
     """`x` in double precision, copied only where it is not already."""
     xp = namespace(x)
     return xp.astype(x, xp.float64, copy=False)
 
 
-def as_float(x):
+def as_float(x: Array) -> Array:
     """`x` in double precision, or in single precision if it came in it."""
     return x if x.dtype == namespace(x).float32 else as_float64(x)
 
 
-def to_numpy(x):
+def to_numpy(x: ArrayLike) -> np.ndarray:
     """`x` on the host as a NumPy array."""
     if isinstance(x, np.ndarray) or not compat.is_array_api_obj(x):
         return np.asarray(x)
@@ -78,19 +82,19 @@ def to_numpy(x):
     return move_to(x, xp=np, device="cpu")
 
 
-def on_device(x):
+def on_device(x: ArrayLike) -> bool:
     """Whether `x` is an array of another library than NumPy."""
     return compat.is_array_api_obj(x) and not is_numpy(namespace(x))
 
 
-def to_device(x, device):
+def to_device(x: Array, device: str | None) -> Array:
     """Move `x` to `device`: None leaves it, "cuda" makes a CuPy array of it."""
     if device is None or not is_numpy(namespace(x)):
         return x
     return _cupy().asarray(x)
 
 
-def check_device(device):
+def check_device(device: str | None) -> None:
     """Raise at once if `device` is unknown or cannot be reached."""
     if device not in (None, "cuda"):
         raise ValueError(f"device must be None or 'cuda', got {device!r}.")
@@ -98,7 +102,7 @@ def check_device(device):
         _cupy()
 
 
-def _cupy():
+def _cupy() -> ModuleType:
     try:
         import cupy
 
@@ -112,13 +116,13 @@ def _cupy():
     raise RuntimeError("device='cuda' found no CUDA GPU: set device=None.")
 
 
-def empty(like, shape):
+def empty(like: Array, shape: tuple[int, ...]) -> Array:
     """An uninitialised array with the library, device and type of `like`."""
     xp = namespace(like)
     return xp.empty(shape, dtype=like.dtype, device=compat.device(like))
 
 
-def in_place(name, x):
+def in_place(name: str, x: Array) -> Array:
     """Elementwise function `name` of x, in the memory of x where there is a choice."""
     xp = namespace(x)
     if is_numpy(xp):
@@ -126,7 +130,7 @@ def in_place(name, x):
     return getattr(xp, name)(x)
 
 
-def clip(x, low=None, high=None):
+def clip(x: Array, low: float | None = None, high: float | None = None) -> Array:
     """`x` within the limits that are given."""
     xp = namespace(x)
     if not compat.is_cupy_namespace(xp):
@@ -136,7 +140,7 @@ def clip(x, low=None, high=None):
     return x if high is None else xp.minimum(x, high)
 
 
-def special_function(name, x):
+def special_function(name: str, x: Array) -> Array:
     """Elementwise function `name` of scipy.special."""
     if compat.is_cupy_array(x):
         # SciPy would hand over only where SCIPY_ARRAY_API is set.

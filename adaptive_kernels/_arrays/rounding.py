@@ -3,6 +3,7 @@
 import numpy as np
 
 from .namespaces import asarray_like, namespace, to_numpy
+from .types import Array
 
 # Grid of `round_columns`, relative to the spread of a column: far below what a kernel
 # with a noise variance of 1e-5 resolves, and far above the rounding errors of a column
@@ -10,7 +11,7 @@ from .namespaces import asarray_like, namespace, to_numpy
 GRID = 2.0**-20
 
 
-def round_columns(x):
+def round_columns(x: Array) -> Array:
     """Values on a grid for each column that suits its spread: see `GRID`."""
     spread = np.std(to_numpy(x), axis=0)
     # The nearest power of two: standardised columns are far from where it changes.

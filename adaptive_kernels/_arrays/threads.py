@@ -1,19 +1,25 @@
 """Threads of BLAS and our own, which share the cores."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from functools import cache, partial
 from threading import Lock
+from typing import Any, TypeVar
 
 from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
 
 from .namespaces import is_numpy, namespace
+from .types import Array
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 
 @cache
-def _blas():
+def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
@@ -23,16 +29,18 @@ class _OneBlasThread:
     Limits that overlap in several threads would restore each other's.
     """
 
-    def __init__(self):
+    limit: Any  # of threadpoolctl, None where nobody is inside
+
+    def __init__(self) -> None:
         self.lock, self.inside, self.limit = Lock(), 0, None
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         with self.lock:
             if self.inside == 0:
                 self.limit = _blas().limit(limits=1)
             self.inside += 1
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         with self.lock:
             self.inside -= 1
             if self.inside == 0:
@@ -42,12 +50,14 @@ class _OneBlasThread:
 _one_blas_thread = _OneBlasThread()
 
 
-def small_problem_threads(n, threshold=500):
+def small_problem_threads(n: int, threshold: int = 500) -> AbstractContextManager[None]:
     """One BLAS thread while matrices are small: spinning up more costs more."""
     return nullcontext() if n >= threshold else _one_blas_thread
 
 
-def in_threads(work, parts, like):
+def in_threads(
+    work: Callable[[list[Part]], Result], parts: list[Part], like: Array
+) -> list[Result]:
     """Results of `work` on lists of the parts, in as many threads as BLAS may use.
 
     Every thread has two parts or more, evenly spaced, and BLAS one thread meanwhile. On
@@ -64,6 +74,6 @@ def in_threads(work, parts, like):
         return [task.result() for task in [pool.submit(call) for call in calls]]
 
 
-def threads_for_workers(n_jobs):
+def threads_for_workers(n_jobs: int | None) -> AbstractContextManager[None]:
     """One BLAS thread while several of joblib's workers, which may be threads, work."""
     return _one_blas_thread if effective_n_jobs(n_jobs) > 1 else nullcontext()

@@ -3,25 +3,36 @@
 import warnings
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_X_y
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._arrays import as_float64, asarray_like, check_memory, to_numpy
+from .._arrays import ArrayLike, as_float64, asarray_like, check_memory, to_numpy
 from ..estimators.nngp_regressor import NNGPRegressor
 from ..estimators.training import TargetScale
 from ..estimators.wide_network import WideNetworkRegressor
 from ..model_selection.regressor_search import AdaptiveKernelRegressorCV
-from ..theory.kernel_regression.learning_curves import predicted_pool_error
+from ..theory.kernel_regression.learning_curves import (
+    LearningCurveTheory,
+    predicted_pool_error,
+)
 from ..theory.kernel_regression.spectrum import Spectrum
 
 # Up to here predictions were within a quarter of what was measured, mostly closer.
 _LARGE_CORRECTION = 1.5
 
 
-def learning_curve_theory(estimator, X, y, *, train_sizes=None, alpha=None, noise=None):
+def learning_curve_theory(
+    estimator: Kernel | BaseEstimator,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    train_sizes: ArrayLike | None = None,
+    alpha: float | None = None,
+    noise: float | ArrayLike | None = None,
+) -> LearningCurveTheory:
     """Predict the test error of a kernel at every training size, without training.
 
     The prediction is the average over training sets drawn from the rows of X, tested on

@@ -6,7 +6,7 @@ from math import isfinite
 import numpy as np
 from sklearn.base import clone
 
-from .._arrays import namespace, to_numpy
+from .._arrays import Array, ArrayLike, namespace, to_numpy
 from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
 
 
@@ -23,24 +23,24 @@ class ScalingPath:
     """
 
     scalings: np.ndarray
-    estimators: tuple
+    estimators: tuple[AdaptiveKernelRegressor, ...]
 
     @property
-    def scale(self):
+    def scale(self) -> np.ndarray:
         """Scale of the kernel at each scaling: (k,), (k, C, C) or (k, depth)."""
         return np.stack([to_numpy(e.scale_) for e in self.estimators])
 
     @property
-    def log_marginal_likelihood(self):
+    def log_marginal_likelihood(self) -> np.ndarray:
         """Log evidence at each scaling: ndarray (k,)."""
         return np.array([e.log_marginal_likelihood_value_ for e in self.estimators])
 
     @property
-    def effective_dof(self):
+    def effective_dof(self) -> np.ndarray:
         """Effective degrees of freedom at each scaling: ndarray (k,)."""
         return np.array([e.effective_dof_ for e in self.estimators])
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> Array:
         """Predictive mean at each scaling.
 
         Where the scalings share their eigendecomposition, the kernel between X and
@@ -66,7 +66,14 @@ class ScalingPath:
         return first._predict_with(X, duals)
 
 
-def scaling_path(estimator, X, y, *, scalings=None, sample_weight=None):
+def scaling_path(
+    estimator: AdaptiveKernelRegressor,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    scalings: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+) -> ScalingPath:
     """Tune an adaptive kernel regressor once and solve it at every scaling.
 
     A learned covariance starts from its neighbour's, so that ascending scalings anneal

@@ -9,7 +9,7 @@ from scipy import linalg
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .._arrays import to_numpy
+from .._arrays import ArrayLike, to_numpy
 from ..estimators.one_step_features import OneStepSpikeFeatures
 from ..kernels._expansion import expansion
 
@@ -56,12 +56,14 @@ class SpikeSpectrum:
     degrees: np.ndarray
 
     @property
-    def n_spikes(self):
+    def n_spikes(self) -> int:
         """Number of outliers that are polynomials of the learned projection."""
         return int(np.sum(self.degrees > 0))
 
 
-def spike_spectrum(estimator, X, *, degree=3):
+def spike_spectrum(
+    estimator: OneStepSpikeFeatures | Pipeline, X: ArrayLike, *, degree: int = 3
+) -> SpikeSpectrum:
     """Spectrum of features after one gradient step, with its spikes labelled.
 
     Three singular value decompositions of a matrix (n_samples, n_components): for

@@ -1,12 +1,15 @@
 """Classification with the adaptive kernel of a finite-width network."""
 
 from numbers import Integral, Real
+from typing import Any, Literal
 
+import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._arrays import as_float64
+from .._arrays import Array, ArrayLike, as_float64
 from .._sklearn import Interval, StrOptions
+from ..kernels import NNGP, NTK
 from .adaptive_regressor import AdaptiveKernelRegressor
 from .base import validate_rows
 from .wide_network_classifier import _PASSED, WideNetworkClassifier
@@ -72,19 +75,19 @@ feature_names_in_ :
 
     def __init__(
         self,
-        kernel=None,
+        kernel: NNGP | NTK | None = None,
         *,
-        width=10.0,
-        covariance_type="diag",
-        class_weight=None,
-        optimizer="evidence",
-        n_restarts_optimizer=0,
-        n_inducing=None,
-        max_iter=200,
-        tol=0.2,
-        device=None,
-        random_state=None,
-    ):
+        width: float = 10.0,
+        covariance_type: Literal["diag", "full"] = "diag",
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        optimizer: Literal["evidence"] | None = "evidence",
+        n_restarts_optimizer: int = 0,
+        n_inducing: int | None = None,
+        max_iter: int = 200,
+        tol: float = 0.2,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.kernel = kernel
         self.width = width
         self.covariance_type = covariance_type
@@ -102,18 +105,18 @@ feature_names_in_ :
         return AdaptiveKernelRegressor(**{name: getattr(self, name) for name in names})
 
     @property
-    def weight_covariance_(self):
+    def weight_covariance_(self) -> Array:
         """Covariance of a hidden unit's input weights, (d, d) or (d,)."""
         check_is_fitted(self)
         return self.regressor_.weight_covariance_
 
     @property
-    def feature_importances_(self):
+    def feature_importances_(self) -> Array:
         """Share of each feature in the variance of a pre-activation: (d,)."""
         check_is_fitted(self)
         return self.regressor_.feature_importances_
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> Array:
         """Map inputs into the learned metric; see `AdaptiveKernelRegressor.transform`.
 
         Parameters

@@ -1,13 +1,15 @@
 """Gaussian-process regression with the adaptive kernel of a finite-width network."""
 
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._arrays import asarray_like, to_numpy
+from .._arrays import Array, ArrayLike, asarray_like, to_numpy
 from .._sklearn import Interval, StrOptions
+from ..kernels import NNGP, NTK
 from ..kernels._recursion import centered
 from ..theory.finite_width.approximations import APPROXIMATIONS
 from .finite_width import FiniteWidthRegressor
@@ -137,23 +139,23 @@ random_state :
 
     def __init__(
         self,
-        kernel=None,
+        kernel: NNGP | NTK | None = None,
         *,
-        width=1.0,
-        scaling=1.0,
-        scale_noise=False,
-        approximation="gaussian",
-        covariance_type="diag",
-        alpha=1e-2,
-        optimizer="evidence",
-        n_restarts_optimizer=0,
-        n_inducing=None,
-        normalize_y=True,
-        max_iter=200,
-        tol=0.2,
-        device=None,
-        random_state=None,
-    ):
+        width: float = 1.0,
+        scaling: float = 1.0,
+        scale_noise: bool = False,
+        approximation: str = "gaussian",
+        covariance_type: Literal["diag", "full"] = "diag",
+        alpha: float = 1e-2,
+        optimizer: Literal["evidence"] | None = "evidence",
+        n_restarts_optimizer: int = 0,
+        n_inducing: int | None = None,
+        normalize_y: bool = True,
+        max_iter: int = 200,
+        tol: float = 0.2,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.kernel = kernel
         self.width = width
         self.scaling = scaling
@@ -171,19 +173,19 @@ random_state :
         self.random_state = random_state
 
     @property
-    def effective_dof_(self):
+    def effective_dof_(self) -> float:
         """Effective degrees of freedom, tr[(K + noise)^{-1} K], per output."""
         check_is_fitted(self)
         return self._posterior.effective_dof(self._training.data)
 
     @property
-    def weight_covariance_(self):
+    def weight_covariance_(self) -> Array:
         """Covariance of a hidden unit's input weights, (d, d) or (d,)."""
         check_is_fitted(self)
         return self._as_given(self._weight_covariance())
 
     @property
-    def feature_importances_(self):
+    def feature_importances_(self) -> Array:
         """Share of each feature in the variance of a pre-activation: (d,)."""
         check_is_fitted(self)
         covariance = to_numpy(self.weight_covariance_)
@@ -211,7 +213,7 @@ random_state :
             metric = np.eye(d) if full else np.ones(d)
         return self.kernel_.weight_variance / d * to_numpy(metric)
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> Array:
         """Map inputs, counted from their mean, into the learned metric.
 
         There x' Sigma z is an inner product.

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._arrays import (
+    Array,
     as_float,
     as_float64,
     asarray_like,
@@ -34,7 +35,7 @@ N_COEFFICIENTS = 6
 class GradientStepModel(BaseEstimator):
     """Validation, the step, projections; parameters are those of the public class."""
 
-    def _validate(self, X, y, sample_weight):
+    def _validate(self, X, y, sample_weight) -> tuple[Array, np.ndarray, np.ndarray]:
         """X, targets (n, q) with one column for each output or class, shares (n, 1)."""
         y = table_to_numpy(y)
         X, y = validate_data(self, X, y, multi_output=True, dtype="numeric")

@@ -1,8 +1,10 @@
 """Regression by preconditioned gradient descent on the kernel of a wide network."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin, clone
@@ -12,6 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._arrays import (
+    Array,
+    ArrayLike,
     as_float64,
     asarray_like,
     check_device,
@@ -42,7 +46,7 @@ class _Plan:
 
     preconditioner: Preconditioner
     eigenvalues: np.ndarray
-    spectrum: object
+    spectrum: str | float | Callable[[np.ndarray], np.ndarray]
     tol: float
     max_iter: int
 
@@ -140,17 +144,17 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
 
     def __init__(
         self,
-        kernel=None,
+        kernel: Kernel | None = None,
         *,
-        alpha=0.1,
-        spectrum="flat",
-        n_components=50,
-        max_iter=1000,
-        tol=1e-3,
-        normalize_y=True,
-        device=None,
-        random_state=None,
-    ):
+        alpha: float = 0.1,
+        spectrum: str | float | Callable[[np.ndarray], np.ndarray] = "flat",
+        n_components: int = 50,
+        max_iter: int = 1000,
+        tol: float = 1e-3,
+        normalize_y: bool = True,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.kernel = kernel
         self.alpha = alpha
         self.spectrum = spectrum
@@ -162,7 +166,7 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Descend to coefficients of the kernel.
 
         Parameters
@@ -286,18 +290,18 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         warnings.warn(problem, ConvergenceWarning, stacklevel=5)
 
     @property
-    def eigenvalues_(self):
+    def eigenvalues_(self) -> np.ndarray:
         """Largest eigenvalues of the kernel matrix, those preconditioned."""
         check_is_fitted(self)
         return self._plan.eigenvalues
 
     @property
-    def residual_curve_(self):
+    def residual_curve_(self) -> np.ndarray:
         """Share of y that is left, before every iteration and at the end."""
         check_is_fitted(self)
         return self._descent.residual_curve
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> Array:
         """Predict y at new rows, in blocks of rows.
 
         Parameters

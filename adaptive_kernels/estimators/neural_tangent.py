@@ -2,12 +2,21 @@
 
 from dataclasses import replace
 from numbers import Real
+from typing import Literal, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from .._arrays import check_device, clip, index_like, namespace, small_problem_threads
+from .._arrays import (
+    Array,
+    ArrayLike,
+    check_device,
+    clip,
+    index_like,
+    namespace,
+    small_problem_threads,
+)
 from .._sklearn import Interval, StrOptions, fit_context
 from ..kernels import NNGP, NTK
 from ..theory.kernel_regression.gradient_flow import GradientFlow
@@ -49,7 +58,7 @@ class GradientFlowModel(KernelModel):
         self.dual_coef_ = flow.dual(self.time_, self.alpha)
 
     @property
-    def eigenvalues_(self):
+    def eigenvalues_(self) -> Array:
         """Eigenvalues of the kernel matrix of the distinct rows, descending."""
         check_is_fitted(self)
         return self._flow.eigenvalues
@@ -157,8 +166,14 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
     }
 
     def __init__(
-        self, kernel=None, *, alpha=0.0, time="gcv", normalize_y=True, device=None
-    ):
+        self,
+        kernel: NTK | None = None,
+        *,
+        alpha: float = 0.0,
+        time: float | Literal["gcv"] = "gcv",
+        normalize_y: bool = True,
+        device: str | None = None,
+    ) -> None:
         self.kernel = kernel
         self.alpha = alpha
         self.time = time
@@ -166,7 +181,9 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
         self.device = device
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train to the chosen time.
 
         Parameters
@@ -191,7 +208,9 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
         """
         return self._fit_flow(X, y, sample_weight)
 
-    def predict(self, X, return_std=False, return_cov=False):
+    def predict(
+        self, X: ArrayLike, return_std: bool = False, return_cov: bool = False
+    ) -> Array | tuple[Array, Array]:
         """Mean over networks, and optionally their spread.
 
         Parameters
@@ -268,14 +287,23 @@ class NTKClassifier(ClassifierMixin, GradientFlowModel):
 
     normalize_y = True
 
-    def __init__(self, kernel=None, *, alpha=0.0, time="gcv", device=None):
+    def __init__(
+        self,
+        kernel: NTK | None = None,
+        *,
+        alpha: float = 0.0,
+        time: float | Literal["gcv"] = "gcv",
+        device: str | None = None,
+    ) -> None:
         self.kernel = kernel
         self.alpha = alpha
         self.time = time
         self.device = device
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train to the chosen time.
 
         Parameters
@@ -305,7 +333,9 @@ class NTKClassifier(ClassifierMixin, GradientFlowModel):
             self._targets = replace(self._targets, is_vector=len(classes) == 2)
         return self
 
-    def decision_function(self, X, return_std=False):
+    def decision_function(
+        self, X: ArrayLike, return_std: bool = False
+    ) -> Array | tuple[Array, Array]:
         """Mean outputs over networks, near -1 and 1 where training fits the labels.
 
         Parameters
@@ -323,7 +353,7 @@ class NTKClassifier(ClassifierMixin, GradientFlowModel):
         spread = "std" if return_std else None
         return self._outputs(X, "decision_function", spread)
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> Array:
         """Predict labels.
 
         Parameters

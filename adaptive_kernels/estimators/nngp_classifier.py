@@ -1,7 +1,11 @@
 """Classification with the fixed kernel of a wide network."""
 
 from math import inf
+from typing import Any, Literal
 
+import numpy as np
+
+from ..kernels import NNGP, NTK
 from .adaptive_regressor import AdaptiveKernelRegressor
 from .wide_network_classifier import _PASSED, WideNetworkClassifier
 
@@ -77,15 +81,15 @@ class NNGPClassifier(WideNetworkClassifier):
 
     def __init__(
         self,
-        kernel=None,
+        kernel: NNGP | NTK | None = None,
         *,
-        class_weight=None,
-        optimizer="evidence",
-        n_restarts_optimizer=0,
-        n_inducing=None,
-        device=None,
-        random_state=None,
-    ):
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        optimizer: Literal["evidence"] | None = "evidence",
+        n_restarts_optimizer: int = 0,
+        n_inducing: int | None = None,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.kernel = kernel
         self.class_weight = class_weight
         self.optimizer = optimizer

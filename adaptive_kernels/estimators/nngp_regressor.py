@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 from math import inf
+from typing import Literal
+
+import numpy as np
 
 from ..inference.missed_structure import (
     look_for_structure,
@@ -9,6 +12,7 @@ from ..inference.missed_structure import (
     warn_unless_converged,
 )
 from ..inference.tuning import tune_isotropic
+from ..kernels import NNGP, NTK
 from ..theory.finite_width.approximations import solve_theory
 from .wide_network import WideNetworkRegressor
 
@@ -94,16 +98,16 @@ class NNGPRegressor(WideNetworkRegressor):
 
     def __init__(
         self,
-        kernel=None,
+        kernel: NNGP | NTK | None = None,
         *,
-        alpha=1e-2,
-        optimizer="evidence",
-        n_restarts_optimizer=0,
-        n_inducing=None,
-        normalize_y=True,
-        device=None,
-        random_state=None,
-    ):
+        alpha: float = 1e-2,
+        optimizer: Literal["evidence"] | None = "evidence",
+        n_restarts_optimizer: int = 0,
+        n_inducing: int | None = None,
+        normalize_y: bool = True,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.kernel = kernel
         self.alpha = alpha
         self.optimizer = optimizer

@@ -1,7 +1,9 @@
 """Random features after one gradient step on the first layer."""
 
+from collections.abc import Callable
 from math import sqrt
 from numbers import Integral, Real
+from typing import Literal, Self
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -11,6 +13,8 @@ from sklearn.utils.validation import (
 )
 
 from .._arrays import (
+    Array,
+    ArrayLike,
     asarray_like,
     check_device,
     empty,
@@ -19,7 +23,7 @@ from .._arrays import (
 from .._sklearn import Interval, StrOptions, fit_context
 from ..kernels._expansion import expansion
 from ..theory.one_step.gradient_step import SpikeComponent, monomials
-from ..theory.one_step.target_polynomial import fit_target_polynomial
+from ..theory.one_step.target_polynomial import TargetPolynomial, fit_target_polynomial
 from .base import unchanged_on_failure
 from .gradient_step_model import N_COEFFICIENTS, GradientStepModel
 from .target_columns import table_to_numpy
@@ -151,17 +155,17 @@ class OneStepSpikeFeatures(
 
     def __init__(
         self,
-        n_components=500,
+        n_components: int = 500,
         *,
-        activation="relu",
-        gain=0.5,
-        gradient="rank_one",
-        residual="target",
-        precondition=None,
-        target_type="auto",
-        device=None,
-        random_state=None,
-    ):
+        activation: str | Callable[[Array], Array] = "relu",
+        gain: float = 0.5,
+        gradient: Literal["rank_one", "exact"] = "rank_one",
+        residual: Literal["target", "full"] = "target",
+        precondition: float | None = None,
+        target_type: Literal["auto", "continuous", "classes"] = "auto",
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_components = n_components
         self.activation = activation
         self.gain = gain
@@ -181,7 +185,9 @@ class OneStepSpikeFeatures(
         return tags
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Draw the neurons and take the step.
 
         Parameters
@@ -214,7 +220,7 @@ class OneStepSpikeFeatures(
             self._fit(*self._validate(X, y, sample_weight), found)
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> Array:
         """Features of the neurons after the step, computed in blocks of rows.
 
         Parameters
@@ -237,7 +243,7 @@ class OneStepSpikeFeatures(
             out[rows, :] = to_numpy(values) if host else values
         return out
 
-    def project(self, X):
+    def project(self, X: ArrayLike) -> Array:
         """Projection of rows on what was learned, the g of the theory.
 
         Parameters
@@ -252,7 +258,7 @@ class OneStepSpikeFeatures(
         projections = self._projections(self._checked(X, "project"))
         return projections[:, 0] if self._single_output else projections
 
-    def spike_components(self, X, degree=3):
+    def spike_components(self, X: ArrayLike, degree: int = 3) -> list[SpikeComponent]:
         """The low-rank part that the step adds to the features, term by term.
 
         To leading order in the step, `transform(X)` is the features of
@@ -282,7 +288,9 @@ class OneStepSpikeFeatures(
             for k, c in enumerate(self.spike_coefficients_[:degree], start=1)
         ]
 
-    def target_polynomial(self, X, y, *, degree=3):
+    def target_polynomial(
+        self, X: ArrayLike, y: ArrayLike, *, degree: int = 3
+    ) -> TargetPolynomial | list[TargetPolynomial]:
         """Read out, on new rows, the polynomial of the projection that y follows.
 
         Least squares of y in Hermite polynomials He_0 ... He_degree of the standardised

@@ -5,7 +5,14 @@ from math import sqrt
 
 import numpy as np
 
-from .._arrays import as_float64, asarray_like, namespace, rows_per_block, to_device
+from .._arrays import (
+    Array,
+    as_float64,
+    asarray_like,
+    namespace,
+    rows_per_block,
+    to_device,
+)
 from ..kernels._recursion import slices_of
 
 
@@ -23,10 +30,10 @@ class RowBlocks:
     device : None or "cuda"
     """
 
-    mean: object
+    mean: Array
     scale: float
     n_columns: int
-    device: object
+    device: str | None
 
     @classmethod
     def of(cls, X, shares, *, n_columns, device):

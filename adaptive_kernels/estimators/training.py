@@ -4,7 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._arrays import asarray_like, index_like, namespace, round_columns, to_numpy
+from .._arrays import (
+    Array,
+    asarray_like,
+    index_like,
+    namespace,
+    round_columns,
+    to_numpy,
+)
 from ..inference.evidence import Data
 
 
@@ -16,8 +23,8 @@ class TargetScale:
     is_vector : bool
     """
 
-    mean: object
-    scale: object
+    mean: Array
+    scale: Array
     is_vector: bool
 
     @classmethod
@@ -65,8 +72,8 @@ class TrainingRows:
 
     data: Data
     targets: TargetScale
-    column_variances: object
-    row_of_sample: object = None
+    column_variances: Array
+    row_of_sample: Array | None = None
 
 
 def merged_rows(X, Y, sample_weight):

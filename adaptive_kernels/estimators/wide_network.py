@@ -3,6 +3,7 @@
 from dataclasses import replace
 from math import inf
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
@@ -10,6 +11,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._arrays import (
+    Array,
+    ArrayLike,
     as_float64,
     asarray_like,
     check_device,
@@ -53,7 +56,9 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
     }
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Fit the kernel and the posterior.
 
         Parameters
@@ -125,13 +130,13 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         data = inducing_data(stream, self.n_inducing, targets.mean, targets.scale)
         return TrainingRows(data, targets, variances)
 
-    def check_parameters(self):
+    def check_parameters(self) -> None:
         """Raise ValueError where a parameter, or a pair of them, is unusable."""
         self._validate_params()
         self._check_inducing()
         self._kernel().network()
 
-    def check_memory(self, X):
+    def check_memory(self, X: Array) -> None:
         """Raise MemoryError where a fit of all rows of X does not fit."""
         self._check_memory(X, X.shape[0])
 
@@ -197,12 +202,14 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         self._posterior, self._training, self._targets = posterior, rows, rows.targets
 
     @property
-    def dual_coef_(self):
+    def dual_coef_(self) -> Array:
         """Coefficients of the kernel with the rows `X_train_` in the mean."""
         check_is_fitted(self)
         return self._posterior.dual
 
-    def predict(self, X, return_std=False, return_cov=False):
+    def predict(
+        self, X: ArrayLike, return_std: bool = False, return_cov: bool = False
+    ) -> Array | tuple[Array, Array]:
         """Predict a new observation: mean, and optionally its spread, noise included.
 
         Without `return_std` and `return_cov` the kernel between X and the training
@@ -260,7 +267,12 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         xp = namespace(parts[0][0])
         return [xp.concat(column, axis=0) for column in zip(*parts, strict=True)]
 
-    def sample_y(self, X, n_samples=1, random_state=0):
+    def sample_y(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> np.ndarray:
         """Draw new observations at X from the posterior, jointly over rows.
 
         Parameters
@@ -273,10 +285,12 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         -------
         samples : ndarray of shape (n_rows, n_samples) or (n_rows, n_outputs, n_samples)
         """
-        prediction = self.predict(X, return_cov=True)
+        prediction: tuple[Array, Array] = self.predict(X, return_cov=True)
         return draw_jointly(*prediction, n_samples, random_state)
 
-    def leave_one_out_predict(self, return_std=False):
+    def leave_one_out_predict(
+        self, return_std: bool = False
+    ) -> Array | tuple[Array, Array]:
         """Predict every training row from the others, in closed form.
 
         Hyperparameters stay as fitted on all rows, so after learning a metric the
@@ -307,7 +321,9 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         )
         return (mean, std) if return_std else mean
 
-    def log_marginal_likelihood(self, theta=None, eval_gradient=False):
+    def log_marginal_likelihood(
+        self, theta: ArrayLike | None = None, eval_gradient: bool = False
+    ) -> float | tuple[float, np.ndarray]:
         """Log evidence of the (normalised) training targets.
 
         Parameters

@@ -1,12 +1,15 @@
 """Classifiers with the kernel of a wide network, fixed or adaptive."""
 
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._arrays import (
+    Array,
+    ArrayLike,
     as_float64,
     asarray_like,
     check_device,
@@ -20,6 +23,7 @@ from ..inference import subsampling
 from ..inference.evidence import Data
 from ..inference.inducing_memory import check_exact_memory
 from ..inference.streaming import RowStream, is_sparse, is_streamed
+from ..kernels import NNGP, NTK
 from ..kernels._base import WideKernel
 from ..kernels._recursion import slices_of
 from .base import ArrayModel, merged_rows, unchanged_on_failure, validate_rows
@@ -44,7 +48,9 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
     }
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Fit the kernel, the posterior and the calibration.
 
         Parameters
@@ -114,25 +120,25 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         self.X_train_ = self._classes.posterior.inducing if sparse else rows.X
 
     @property
-    def kernel_(self):
+    def kernel_(self) -> NNGP | NTK:
         """Kernel with the fitted variances and metric."""
         check_is_fitted(self)
         return self.regressor_.kernel_
 
     @property
-    def alpha_(self):
+    def alpha_(self) -> float:
         """Noise variance of the labels, of least leave-one-out log loss."""
         check_is_fitted(self)
         return self._classes.noise
 
     @property
-    def leave_one_out_log_loss_(self):
+    def leave_one_out_log_loss_(self) -> float:
         """Mean log loss of training rows, each left out; the kernel is as fitted."""
         check_is_fitted(self)
         return self._classes.loss
 
     @property
-    def n_iter_(self):
+    def n_iter_(self) -> int:
         """Iterations of the optimizer."""
         check_is_fitted(self)
         return self.regressor_.n_iter_
@@ -148,7 +154,7 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
     def _class_log_probabilities(self, X):
         return self._classes.log_probabilities(X)
 
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> Array:
         """Log odds, or log probabilities.
 
         Parameters
@@ -165,7 +171,7 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
             logs = logs[:, 1] - logs[:, 0]
         return asarray_like(logs, X)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> Array:
         """Probabilities of the classes, in the order of `classes_`.
 
         Parameters
@@ -179,7 +185,7 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         logs, X = self._log_probabilities(X, "predict_proba")
         return asarray_like(np.exp(logs), X)
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> Array:
         """Predict the most probable labels.
 
         Parameters

@@ -12,17 +12,21 @@ further row that knows nothing but the frequencies is mixed in, because labels t
 row left out contradicts would otherwise be believed without limit.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import log, log1p
+from typing import Self
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from .._arrays import asarray_like, diagonal, namespace, to_numpy
+from .._arrays import Array, asarray_like, diagonal, namespace, to_numpy
 from ..kernels._recursion import features, symmetric_matrices
-from .evidence import Data
+from .evidence import Data, Hyperparameters
 from .factorization import factorize, leave_one_out
+from .inducing_calibration import InducingClasses
+from .inducing_posterior import InducingPosterior
 from .posterior import GaussianPosterior
 
 # Gaussian evidence of +-1 labels does not give a good noise variance. It is only the
@@ -46,13 +50,15 @@ class Calibration:
     offsets: np.ndarray
     floor: np.ndarray
 
-    def log_probabilities(self, mean, std):
+    def log_probabilities(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         """(m, C) from means (m, C) and standard deviations (m,)."""
         logs = log_softmax(self.slope * mean / std[:, None] + self.offsets, axis=1)
         return np.logaddexp(log1p(-np.sum(self.floor)) + logs, np.log(self.floor))
 
 
-def fit_calibration(mean, std, labels, weights):
+def fit_calibration(
+    mean: np.ndarray, std: np.ndarray, labels: np.ndarray, weights: np.ndarray
+) -> tuple[Calibration, float]:
     """The calibration of largest posterior density, and its mean log loss.
 
     Parameters
@@ -75,7 +81,7 @@ def fit_calibration(mean, std, labels, weights):
     standard = mean / std[:, None]
     typical = log(TYPICAL_LOGIT * float(weights @ std) / size)
 
-    def objective(vector):
+    def objective(vector: np.ndarray) -> tuple[float, np.ndarray]:
         logs = log_softmax(np.exp(vector[0]) * standard + vector[1:], axis=1)
         pull = weights[:, None] * (np.exp(logs) - labels)
         shift = (vector - start) / spread
@@ -101,16 +107,16 @@ class ClassPosterior:
     loss : float, mean leave-one-out log loss
     """
 
-    posterior: object
+    posterior: GaussianPosterior | InducingPosterior
     calibration: Calibration
     loss: float
 
     @property
-    def noise(self):
+    def noise(self) -> float:
         """Noise variance of a row of unit weight."""
         return self.posterior.point.alpha
 
-    def log_probabilities(self, X):
+    def log_probabilities(self, X: Array) -> np.ndarray:
         """Log probabilities of the classes at new rows: ndarray (m, C)."""
         X = asarray_like(X, self.posterior.F)
         mean, variance = (to_numpy(a) for a in self.posterior.variance(X))
@@ -129,37 +135,41 @@ class ExactClasses:
     """
 
     held_out: Data
-    point: object
-    F: object
-    K: object
+    point: Hyperparameters
+    F: Array
+    K: Array
 
     @classmethod
-    def of(cls, data, point):
+    def of(cls, data: Data, point: Hyperparameters) -> Self:
         """Under the kernel of a point."""
         F = features(data.X, point.network, point.metric_sqrt)
         K = symmetric_matrices(F, point.network, lower=True)
         return cls(data, point, F, K[int(point.network.is_ntk)])
 
     @property
-    def prior(self):
+    def prior(self) -> Array:
         """Prior variances of the rows."""
         return diagonal(self.K)
 
-    def leave_one_out(self, noise):
+    def leave_one_out(self, noise: float) -> tuple[Array, Array]:
         """Mean (n, C) and variance (n,) of f at each row given the others."""
         own = self.held_out.noise(noise)
         factored = factorize(1.0 * self.K, self.held_out.Y, own)
         mean, variance = leave_one_out(factored, self.held_out.Y)
         return mean, variance - own
 
-    def posterior(self, noise):
+    def posterior(self, noise: float) -> GaussianPosterior:
         """Posterior of f given all rows."""
         point = replace(self.point, alpha=noise)
         factored = factorize(self.K, self.held_out.Y, self.held_out.noise(noise))
         return GaussianPosterior(point, self.F, factored.factor, factored.dual)
 
 
-def fit_class_posterior(rows, labels, shares=None):
+def fit_class_posterior(
+    rows: ExactClasses | InducingClasses,
+    labels: np.ndarray,
+    shares: np.ndarray | None = None,
+) -> ClassPosterior:
     """Noise and calibration of least leave-one-out log loss, kernel held fixed.
 
     The noise goes downhill from that of the evidence, in factors of `NOISE_STEP`.
@@ -182,7 +192,7 @@ def fit_class_posterior(rows, labels, shares=None):
         shares = np.ones(len(labels)) if weights is None else to_numpy(weights)
     unit = float(namespace(prior).mean(prior)) or 1.0
 
-    def trial(noise):
+    def trial(noise: float) -> tuple[float, float, Calibration]:
         mean, variance = (to_numpy(a) for a in rows.leave_one_out(noise))
         std = np.sqrt(np.maximum(variance, 0) + noise)
         calibration, loss = fit_calibration(mean, std, labels, shares)
@@ -193,7 +203,12 @@ def fit_class_posterior(rows, labels, shares=None):
     return ClassPosterior(rows.posterior(noise), calibration, loss)
 
 
-def _line_search(trial, noise, lowest, highest):
+def _line_search(
+    trial: Callable[[float], tuple[float, float, Calibration]],
+    noise: float,
+    lowest: float,
+    highest: float,
+) -> tuple[float, float, Calibration]:
     """The trial of least loss that a walk from `noise` meets, down first, then up."""
     first = best = trial(noise)
     for factor, end in ((1 / NOISE_STEP, lowest), (NOISE_STEP, highest)):

@@ -17,10 +17,13 @@ Titsias, "Variational learning of inducing variables in sparse Gaussian processe
 AISTATS 2009.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log, pi
+from typing import TYPE_CHECKING, Self, cast
 
 from .._arrays import (
+    Array,
     LinAlgError,
     add_to_diagonal,
     cho_solve,
@@ -31,9 +34,12 @@ from .._arrays import (
     namespace,
     solve_triangular,
 )
-from ..kernels._derivatives import cross_vector_jacobian, vector_jacobian
+from ..kernels._derivatives import Cotangents, cross_vector_jacobian, vector_jacobian
 from ..kernels._recursion import cross_matrices, features, symmetric_matrices, variances
-from .evidence import RegularizedEvidence
+from .evidence import Hyperparameters, RegularizedEvidence
+
+if TYPE_CHECKING:
+    from .inducing_points import InducingData
 
 # Relative to the mean diagonal of K_mm: what single entries of a kernel are good for.
 JITTER = 1e-8
@@ -49,16 +55,16 @@ class Basis:
     factor : array (m, m), lower Cholesky factor of K and a jitter
     """
 
-    point: object
-    F: object
-    K: object
-    factor: object
+    point: Hyperparameters
+    F: Array
+    K: Array
+    factor: Array
 
     @classmethod
-    def of(cls, inducing, point):
+    def of(cls, inducing: Array, point: Hyperparameters) -> Self:
         """The basis at inducing points (m, d)."""
         F = features(inducing, point.network, point.metric_sqrt)
-        K = symmetric_matrices(F, point.network)[int(point.network.is_ntk)]
+        K: Array = symmetric_matrices(F, point.network)[int(point.network.is_ntk)]
         jitter = JITTER * float(namespace(K).mean(diagonal(K)))
         try:
             factor = cholesky(add_to_diagonal(1.0 * K, jitter))
@@ -69,12 +75,12 @@ class Basis:
             ) from None
         return cls(point, F, K, factor)
 
-    def project(self, X):
+    def project(self, X: Array) -> tuple[Array, Array]:
         """A = L^{-1} K_mb of rows X, and the diagonal of their kernel: (m, b), (b,)."""
         network = self.point.network
         F = features(X, network, self.point.metric_sqrt)
         v = variances(F, network)
-        cross = cross_matrices(F, self.F, network)[int(network.is_ntk)]
+        cross: Array = cross_matrices(F, self.F, network)[int(network.is_ntk)]
         prior = v.kernel(network.is_ntk)
         return solve_triangular(self.factor, cross.T), prior
 
@@ -90,24 +96,26 @@ class SufficientStatistics:
     size : float, sum of weights
     """
 
-    gram: object
-    projection: object
+    gram: Array
+    projection: Array
     squares: float
     prior: float
     size: float
 
     @classmethod
-    def of(cls, basis, blocks):
+    def of(
+        cls, basis: Basis, blocks: Iterable[tuple[Array, Array, Array | None]]
+    ) -> "SufficientStatistics":
         """Sums over blocks (X, Y, weights or None), one in memory at a time."""
-        total = None
+        total: SufficientStatistics | None = None
         for X, Y, weights in blocks:
             A, prior = basis.project(X)
             part = cls.of_block(A, prior, Y, weights)
             total = part if total is None else total + part
-        return total
+        return cast(SufficientStatistics, total)
 
     @classmethod
-    def of_block(cls, A, prior, Y, weights):
+    def of_block(cls, A: Array, prior: Array, Y: Array, weights: Array | None) -> Self:
         """Of the rows whose projections (m, b) and prior variances (b,) are given."""
         xp, size = namespace(A), float(Y.shape[0])
         if weights is not None:
@@ -117,7 +125,7 @@ class SufficientStatistics:
         squares, prior = float(xp.sum(Y * Y)), float(xp.sum(prior))
         return cls(A @ A.T, A @ Y, squares, prior, size)
 
-    def __add__(self, other):
+    def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":
         return SufficientStatistics(
             self.gram + other.gram,
             self.projection + other.projection,
@@ -127,7 +135,7 @@ class SufficientStatistics:
         )
 
     @property
-    def unexplained(self):
+    def unexplained(self) -> float:
         """Sum of the prior variances that the inducing points leave: tr W (K - Q)."""
         trace = float(namespace(self.gram).sum(diagonal(self.gram)))
         return max(self.prior - trace, 0.0)
@@ -142,12 +150,12 @@ class CollapsedBound:
     value : float
     """
 
-    factor: object
-    solution: object
+    factor: Array
+    solution: Array
     value: float
 
     @classmethod
-    def of(cls, statistics, alpha):
+    def of(cls, statistics: SufficientStatistics, alpha: float) -> Self:
         """The bound from statistics; alpha is positive."""
         if not alpha > 0:
             raise LinAlgError("Inducing points need noise: raise alpha.")
@@ -173,7 +181,11 @@ class RegularizedBound(RegularizedEvidence):
         As in `RegularizedEvidence`.
     """
 
-    def _evidence(self, point):
+    data: "InducingData"
+
+    def _evidence(
+        self, point: Hyperparameters
+    ) -> tuple[float, "_SummedRows", float, float]:
         data = self.data
         basis = Basis.of(data.inducing(), point)
         statistics = SufficientStatistics.of(basis, data.own_blocks())
@@ -192,24 +204,24 @@ class _SummedRows:
     slope : array (d, d), derivative by Sigma
     """
 
-    slope: object
+    slope: Array
     bias_variance: float
     log_weight: float
 
     @classmethod
-    def of(cls, cotangents, X):
+    def of(cls, cotangents: Cotangents, X: Array) -> Self:
         return cls(
             cotangents.covariance(X), cotangents.bias_variance, cotangents.log_weight
         )
 
-    def __add__(self, other):
+    def __add__(self, other: "_SummedRows") -> "_SummedRows":
         return _SummedRows(
             self.slope + other.slope,
             self.bias_variance + other.bias_variance,
             self.log_weight + other.log_weight,
         )
 
-    def covariance(self, X, *, diagonal=False):
+    def covariance(self, X: Array, *, diagonal: bool = False) -> Array:
         """As `Cotangents.covariance`, which has been taken before: X is ignored."""
         if diagonal:
             return namespace(self.slope).linalg.diagonal(self.slope)
@@ -226,15 +238,17 @@ class _BoundGradient:
     noise, readout : float, by the logarithms of noise and readout variance
     """
 
-    K_mm: object
-    gain: object
-    shift: object
+    K_mm: Array
+    gain: Array
+    shift: Array
     prior: float
     noise: float
     readout: float
 
     @classmethod
-    def of(cls, basis, statistics, bound):
+    def of(
+        cls, basis: Basis, statistics: SufficientStatistics, bound: CollapsedBound
+    ) -> Self:
         G, c, u = statistics.gram, statistics.projection, bound.solution
         xp, alpha, outputs = namespace(G), basis.point.alpha, c.shape[1]
         prior = outputs / alpha
@@ -259,7 +273,7 @@ class _BoundGradient:
             float(xp.sum(by_G * G) + 0.5 * xp.sum(by_c * c)) + prior * statistics.prior,
         )
 
-    def inducing(self, Z, basis):
+    def inducing(self, Z: Array, basis: Basis) -> _SummedRows:
         """Cotangents that reach the kernel through K_mm."""
         network = basis.point.network
         found = vector_jacobian(
@@ -272,7 +286,9 @@ class _BoundGradient:
         )
         return _SummedRows.of(found, Z)
 
-    def rows(self, Z, basis, X, Y, weights):
+    def rows(
+        self, Z: Array, basis: Basis, X: Array, Y: Array, weights: Array | None
+    ) -> _SummedRows:
         """Cotangents that reach it through the rows of a block."""
         A, prior = basis.project(X)
         cotangent = (self.gain @ A + self.shift @ Y.T).T

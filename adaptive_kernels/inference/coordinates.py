@@ -6,12 +6,14 @@ search: they would choose another of many nearly equal paths.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any, Self, cast
 
 import numpy as np
 
-from .._arrays import asarray_like, round_columns, to_numpy
+from .._arrays import Array, asarray_like, round_columns, to_numpy
+from ..kernels._base import WideKernel
 from ..kernels._recursion import apply_metric_sqrt, centered
-from .evidence import combine_metric_sqrts
+from .evidence import Data, Hyperparameters, combine_metric_sqrts
 from .moments import mean_square, target_variance
 
 # Spread relative to the origin below which a column is constant up to rounding.
@@ -29,14 +31,14 @@ class Frame:
     fixed : dict, variances that stay exactly as given
     """
 
-    origin: object = None
-    metric_sqrt: object = None
+    origin: np.ndarray | None = None
+    metric_sqrt: np.ndarray | None = None
     unit: float = 1.0
     target_unit: float = 1.0
-    fixed: dict = field(default_factory=dict)
+    fixed: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, kernel, data):
+    def of(cls, kernel: WideKernel, data: Data) -> Self:
         """The frame of some rows: their mean, unless the kernel has an origin.
 
         Where layers share the weight variance, which cannot take X's unit too, the root
@@ -63,27 +65,31 @@ class Frame:
             unit = 1.0
         return cls(origin, metric_sqrt, unit, target_unit, fixed)
 
-    def rows(self, X):
+    def rows(self, X: Array) -> Array:
         """X in these coordinates, up to the unit."""
         return apply_metric_sqrt(centered(X, self.origin), self.metric_sqrt)
 
-    def rounded(self, given):
+    def rounded(self, given: Data) -> Data:
         """The rows for which evidence is maximised."""
-        X = _varying(centered(given.X, self.origin), self.origin)
+        X = _varying(centered(given.X, self.origin), cast(np.ndarray, self.origin))
         X = round_columns(apply_metric_sqrt(X, self.metric_sqrt) / self.unit)
         return replace(given, X=X, Y=round_columns(given.Y / self.target_unit))
 
-    def enter(self, point):
+    def enter(self, point: Hyperparameters) -> Hyperparameters:
         """A point in the units of X and y, seen in this frame."""
         return self._in_units(point, self.unit, 1 / self.target_unit, None)
 
-    def leave(self, point):
+    def leave(self, point: Hyperparameters) -> Hyperparameters:
         """A point of this frame in the units of X and y, about the origin."""
         point = self._in_units(point, 1 / self.unit, self.target_unit, self.origin)
-        return replace(point, network=replace(point.network, **self.fixed))
+        return replace(
+            point, network=replace(point.network, **cast(dict[str, Any], self.fixed))
+        )
 
     @staticmethod
-    def _in_units(point, inputs, targets, origin):
+    def _in_units(
+        point: Hyperparameters, inputs: float, targets: float, origin: np.ndarray | None
+    ) -> Hyperparameters:
         network = point.network
         network = replace(
             network,
@@ -94,7 +100,7 @@ class Frame:
         return replace(point, network=network, alpha=targets**2 * point.alpha)
 
 
-def _varying(X, origin):
+def _varying(X: Array, origin: np.ndarray) -> Array:
     """Centred X, with zeros in columns that are constant but for rounding."""
     varies = np.std(to_numpy(X), axis=0) > CONSTANT * np.abs(origin)
     return X * asarray_like(1.0 * varies, X)

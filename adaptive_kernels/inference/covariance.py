@@ -18,68 +18,68 @@ class CovarianceModel(ABC):
     d : int, number of features
     """
 
-    def __init__(self, d):
+    def __init__(self, d: int) -> None:
         self.d = d
 
     @abstractmethod
-    def root(self, given):
+    def root(self, given: np.ndarray | None) -> np.ndarray:
         """The root of a point, None, (d,) or (d, d), in the shape of this model."""
 
     @abstractmethod
-    def pack(self, R):
+    def pack(self, R: np.ndarray) -> np.ndarray:
         """The vector of a root; positive entries as logarithms."""
 
     @abstractmethod
-    def unpack(self, vector):
+    def unpack(self, vector: np.ndarray) -> np.ndarray:
         """The root of a vector."""
 
     @abstractmethod
-    def divergence(self, R):
+    def divergence(self, R: np.ndarray) -> tuple[float, np.ndarray]:
         """KL(N(0, M) || N(0, I)) = (tr M - log det M - d) / 2, and d/dR."""
 
     @abstractmethod
-    def gradient(self, slope, R):
+    def gradient(self, slope: np.ndarray, R: np.ndarray) -> np.ndarray:
         """d/dR of an objective with d/dM = slope: 2 slope R."""
 
     @abstractmethod
-    def to_vector(self, gradient, R):
+    def to_vector(self, gradient: np.ndarray, R: np.ndarray) -> np.ndarray:
         """Chain d/dR to the vector."""
 
     @abstractmethod
-    def box(self):
+    def box(self) -> list[tuple[float, float]]:
         """Pairs of bounds of the vector."""
 
 
 class DiagonalCovariance(CovarianceModel):
     """M = diag(R^2), R (d,); the vector is log R^2."""
 
-    def root(self, given):
+    def root(self, given: np.ndarray | None) -> np.ndarray:
         """Standard deviations; ones without a metric."""
         if given is None:
             return np.ones(self.d)
         return given if given.ndim == 1 else np.sqrt(np.sum(given**2, axis=1))
 
-    def pack(self, R):
+    def pack(self, R: np.ndarray) -> np.ndarray:
         """The logarithms of the variances."""
         return 2 * np.log(R)
 
-    def unpack(self, vector):
+    def unpack(self, vector: np.ndarray) -> np.ndarray:
         """Standard deviations (d,)."""
         return np.exp(vector / 2)
 
-    def divergence(self, R):
+    def divergence(self, R: np.ndarray) -> tuple[float, np.ndarray]:
         """Sum over features."""
         return 0.5 * float(np.sum(R**2 - 2 * np.log(R) - 1)), R - 1 / R
 
-    def gradient(self, slope, R):
+    def gradient(self, slope: np.ndarray, R: np.ndarray) -> np.ndarray:
         """From slopes (d,)."""
         return 2 * slope * R
 
-    def to_vector(self, gradient, R):
-        """D R / d log R^2 = R / 2."""
+    def to_vector(self, gradient: np.ndarray, R: np.ndarray) -> np.ndarray:
+        """The derivative of R by log R^2 is R / 2."""
         return gradient * R / 2
 
-    def box(self):
+    def box(self) -> list[tuple[float, float]]:
         """Bounds of the logarithms."""
         return [tuple(np.log(METRIC_BOUNDS))] * self.d
 
@@ -87,45 +87,45 @@ class DiagonalCovariance(CovarianceModel):
 class FullCovariance(CovarianceModel):
     """M = R R', R lower triangular (d, d); its diagonal as logarithms."""
 
-    def __init__(self, d):
+    def __init__(self, d: int) -> None:
         super().__init__(d)
         self._lower = np.tril_indices(d)
 
-    def root(self, given):
+    def root(self, given: np.ndarray | None) -> np.ndarray:
         """A matrix; the identity without a metric."""
         if given is None:
             return np.eye(self.d)
         return np.diag(given) if given.ndim == 1 else given
 
-    def pack(self, R):
+    def pack(self, R: np.ndarray) -> np.ndarray:
         """The lower triangle, row by row."""
         R = R.copy()
         np.fill_diagonal(R, np.log(np.diag(R)))
         return R[self._lower]
 
-    def unpack(self, vector):
+    def unpack(self, vector: np.ndarray) -> np.ndarray:
         """The lower triangular root (d, d)."""
         R = np.zeros((self.d, self.d))
         R[self._lower] = vector
         np.fill_diagonal(R, np.exp(np.diag(R)))
         return R
 
-    def divergence(self, R):
+    def divergence(self, R: np.ndarray) -> tuple[float, np.ndarray]:
         """The log determinant is that of the pivots."""
         pivots = np.diag(R)
         value = 0.5 * float(np.sum(R**2) - np.sum(2 * np.log(pivots) + 1))
         return value, R - np.diag(1 / pivots)
 
-    def gradient(self, slope, R):
+    def gradient(self, slope: np.ndarray, R: np.ndarray) -> np.ndarray:
         """From slopes (d, d)."""
         return 2 * slope @ R
 
-    def to_vector(self, gradient, R):
+    def to_vector(self, gradient: np.ndarray, R: np.ndarray) -> np.ndarray:
         """The pivots are logarithms; overwrites the gradient."""
         np.fill_diagonal(gradient, np.diag(gradient) * np.diag(R))
         return gradient[self._lower]
 
-    def box(self):
+    def box(self) -> list[tuple[float, float]]:
         """Bounds of the logarithms of the pivots; none elsewhere."""
         low, high = np.log(METRIC_BOUNDS)
         box = []
@@ -134,10 +134,13 @@ class FullCovariance(CovarianceModel):
         return box
 
 
-MODELS = {"diag": DiagonalCovariance, "full": FullCovariance}
+MODELS: dict[str, type[CovarianceModel]] = {
+    "diag": DiagonalCovariance,
+    "full": FullCovariance,
+}
 
 
-def kl_from_prior(R):
+def kl_from_prior(R: np.ndarray) -> float:
     """KL divergence of a hidden unit's weights from their prior, for any root."""
     model = MODELS["diag" if R.ndim == 1 else "full"]
     return model(R.shape[0]).divergence(R)[0]

@@ -11,16 +11,26 @@ out. The stationarity condition is the self-consistent equation
 of multi-scale adaptive theory (arXiv:2502.03210) in its Gaussian approximation.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import isinf, log, pi
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 
-from .._arrays import LinAlgError, namespace, to_numpy
-from ..kernels._derivatives import vector_jacobian
-from ..kernels._recursion import Network, features, symmetric_matrices, variances
-from .covariance import MODELS, FullCovariance, kl_from_prior
-from .factorization import evidence_cotangent, factorize, fit_cotangent
+from .._arrays import Array, LinAlgError, namespace, to_numpy
+from ..kernels._derivatives import Cotangents, vector_jacobian
+from ..kernels._recursion import (
+    Network,
+    Variances,
+    features,
+    symmetric_matrices,
+    variances,
+)
+from .covariance import MODELS, CovarianceModel, FullCovariance, kl_from_prior
+from .factorization import Factored, evidence_cotangent, factorize, fit_cotangent
 
 VARIANCES = ("readout_variance", "weight_variance", "bias_variance")
 
@@ -37,9 +47,9 @@ class Hyperparameters:
 
     network: Network
     alpha: float
-    metric_sqrt: object = None
+    metric_sqrt: np.ndarray | None = None
 
-    def metric(self):
+    def metric(self) -> np.ndarray | None:
         """M, the weight covariance relative to its prior: None, (d,) or (d, d)."""
         R = self.metric_sqrt
         if R is None:
@@ -47,7 +57,9 @@ class Hyperparameters:
         return R**2 if R.ndim == 1 else R @ R.T
 
 
-def combine_metric_sqrts(outer, inner):
+def combine_metric_sqrts(
+    outer: np.ndarray | None, inner: np.ndarray | None
+) -> np.ndarray | None:
     """Root R_o R_i of a metric from two roots, each None, (d,) or (d, d)."""
     if outer is None or inner is None:
         return inner if outer is None else outer
@@ -60,28 +72,28 @@ def combine_metric_sqrts(outer, inner):
 class Data:
     """Training rows of an evidence: X (n, d), Y (n, C), weights (n,) or None."""
 
-    X: object
-    Y: object
-    weights: object = None
+    X: Array
+    Y: Array
+    weights: Array | None = None
 
-    def observations(self):
+    def observations(self) -> float:
         """Number of observations: weights summed, times outputs."""
         rows = self.Y.shape[0]
         if self.weights is not None:
             rows = float(namespace(self.weights).sum(self.weights))
         return rows * self.Y.shape[1]
 
-    def shares(self):
+    def shares(self) -> Array:
         """Weights of the rows, summing to one: (n,)."""
         xp = namespace(self.Y)
         weights = xp.ones_like(self.Y[:, 0]) if self.weights is None else self.weights
         return weights / xp.sum(weights)
 
-    def noise(self, alpha):
+    def noise(self, alpha: float) -> float | Array:
         """Noise variance of the rows: a number or (n,)."""
         return alpha if self.weights is None else alpha / self.weights
 
-    def take(self, rows):
+    def take(self, rows: Array) -> Data:
         """The given rows, an integer array."""
         xp = namespace(self.X)
         weights = None if self.weights is None else xp.take(self.weights, rows)
@@ -89,19 +101,19 @@ class Data:
             xp.take(self.X, rows, axis=0), xp.take(self.Y, rows, axis=0), weights
         )
 
-    def with_inducing_points(self, point):
+    def with_inducing_points(self, point: Hyperparameters) -> Self:
         """What an optimizer at a point sees: here the rows themselves."""
         return self
 
-    def inducing_subset(self):
+    def inducing_subset(self) -> Data:
         """Rows that are few enough for n x n matrices: here all."""
         return self
 
-    def objective(self, template, **kind):
+    def objective(self, template: Hyperparameters, **kind: Any) -> RegularizedEvidence:
         """The regularised evidence of these rows; see there for the arguments."""
         return RegularizedEvidence(self, template, **kind)
 
-    def weight_term(self, alpha):
+    def weight_term(self, alpha: float) -> tuple[float, float]:
         """What weights add to the evidence beyond noise alpha / w, and d/d log alpha.
 
         A row of weight w counts like w repeated rows with noise alpha each.
@@ -117,7 +129,9 @@ class Data:
         return value, -0.5 * outputs * excess
 
 
-def kernel_factor(data, point):
+def kernel_factor(
+    data: Data, point: Hyperparameters
+) -> tuple[Array, Variances, Factored]:
     """Features, variances, and factored kernel matrix plus noise of the rows."""
     F = features(data.X, point.network, point.metric_sqrt)
     v = variances(F, point.network)
@@ -125,12 +139,19 @@ def kernel_factor(data, point):
     return F, v, factorize(K, data.Y, data.noise(point.alpha))
 
 
-def _fit(data, factored):
-    """Tr Y'U."""
+def _fit(data: Data, factored: Factored) -> float:
+    """The trace of Y'U."""
     return float(namespace(data.Y).sum(data.Y * factored.dual))
 
 
-def trace_slopes(data, point, F, v, factored, cotangent):
+def trace_slopes(
+    data: Data,
+    point: Hyperparameters,
+    F: Array,
+    v: Variances,
+    factored: Factored,
+    cotangent: tuple[Callable[[slice, slice], Array], Array],
+) -> tuple[Cotangents, float, float]:
     """Slopes of tr A (K + noise) with A held fixed, which `evidence_cotangent` gives.
 
     Returns
@@ -147,17 +168,29 @@ def trace_slopes(data, point, F, v, factored, cotangent):
     return cotangents, noise, n * outputs - _fit(data, factored) - noise
 
 
-def log_evidence(data, point):
+def log_evidence(data: Data, point: Hyperparameters) -> float:
     """Log marginal likelihood of the training targets, all outputs summed."""
     return kernel_factor(data, point)[2].log_evidence + data.weight_term(point.alpha)[0]
 
 
-def regularized_evidence(data, point, width):
+def regularized_evidence(data: Data, point: Hyperparameters, width: float) -> float:
     """The objective above at a point: one Cholesky."""
     value = log_evidence(data, point)
     if isinf(width) or point.metric_sqrt is None:
         return value
     return value - width * kl_from_prior(point.metric_sqrt)
+
+
+class _Slopes(Protocol):
+    """What the gradient needs of `Cotangents`."""
+
+    @property
+    def log_weight(self) -> float: ...
+
+    @property
+    def bias_variance(self) -> float: ...
+
+    def covariance(self, X: Array, *, diagonal: bool = False) -> Array: ...
 
 
 class RegularizedEvidence:
@@ -179,21 +212,30 @@ class RegularizedEvidence:
         without it.
     """
 
-    def __init__(self, data, template, *, width, covariance_type, free=(), tree=False):
+    def __init__(
+        self,
+        data: Data,
+        template: Hyperparameters,
+        *,
+        width: float,
+        covariance_type: str | None,
+        free: Sequence[str] = (),
+        tree: bool = False,
+    ) -> None:
         self.data, self.template, self.width = data, template, width
         self.tree = tree
         free = () if tree else free
         adapts = covariance_type is not None and not isinf(width)
-        self.covariance = None
+        self.covariance: CovarianceModel | None = None
         if adapts:
-            self.covariance = MODELS[covariance_type](data.X.shape[1])
+            self.covariance = MODELS[cast(str, covariance_type)](data.X.shape[1])
         self.free = [
             name
             for name in (*VARIANCES, "alpha")
             if name in free and _value(template, name) > 0
         ]
 
-    def pack(self, point):
+    def pack(self, point: Hyperparameters) -> np.ndarray:
         """The vector of a point."""
         scalars = np.log([_value(point, name) for name in self.free])
         if self.covariance is None:
@@ -201,7 +243,7 @@ class RegularizedEvidence:
         R = self.covariance.root(point.metric_sqrt)
         return np.concatenate([scalars, self.covariance.pack(R)])
 
-    def unpack(self, vector):
+    def unpack(self, vector: np.ndarray) -> Hyperparameters:
         """The point of a vector."""
         split = len(self.free)
         values = dict(zip(self.free, np.exp(vector[:split]).tolist(), strict=True))
@@ -211,10 +253,11 @@ class RegularizedEvidence:
             return Hyperparameters(network, alpha)
         return Hyperparameters(network, alpha, self.covariance.unpack(vector[split:]))
 
-    def __call__(self, vector):
+    def __call__(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
         """Objective and gradient: one Cholesky, one inverse, O(n^2 d) besides."""
         point = self.unpack(vector)
-        R = point.metric_sqrt
+        R: Array = point.metric_sqrt
+        gradient: Array
         value, cotangents, noise, readout = self._evidence(point)
         weight, gradient = self._covariance_gradient(cotangents, point)
         slopes = {
@@ -232,7 +275,7 @@ class RegularizedEvidence:
         gradient = self.covariance.to_vector(gradient, R)
         return value - self.width * divergence, np.concatenate([scalars, gradient])
 
-    def _evidence(self, point):
+    def _evidence(self, point: Hyperparameters) -> tuple[float, _Slopes, float, float]:
         """Value and, times -2, its slopes: `Cotangents`, log noise, log readout."""
         data = self.data
         F, v, factored = kernel_factor(data, point)
@@ -246,8 +289,11 @@ class RegularizedEvidence:
         )
         return value, cotangents, noise - 2 * extra_slope, readout
 
-    def _covariance_gradient(self, cotangents, point):
+    def _covariance_gradient(
+        self, cotangents: _Slopes, point: Hyperparameters
+    ) -> tuple[float, np.ndarray | None]:
         """d/d log weight_variance of the first layer, and d/dR."""
+        R: Array
         R, d = point.metric_sqrt, self.data.X.shape[1]
         full = isinstance(self.covariance, FullCovariance)
         slope = cotangents.covariance(self.data.X, diagonal=not full)
@@ -258,5 +304,5 @@ class RegularizedEvidence:
         return 0.5 * float(np.sum(gradient * R)), gradient
 
 
-def _value(point, name):
+def _value(point: Hyperparameters, name: str) -> float:
     return point.alpha if name == "alpha" else getattr(point.network, name)

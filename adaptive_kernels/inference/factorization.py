@@ -6,10 +6,12 @@ With A = C (K + noise)^{-1} - U U' and U = (K + noise)^{-1} Y for C outputs,
     d log evidence = - (1/2) tr (A dK).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log, pi
 
 from .._arrays import (
+    Array,
     LinAlgError,
     add_to_diagonal,
     cho_solve,
@@ -35,16 +37,16 @@ class Factored:
     log_evidence : float, summed over outputs
     """
 
-    factor: object
-    dual: object
+    factor: Array
+    dual: Array
     log_evidence: float
 
-    def inverse(self):
+    def inverse(self) -> Array:
         """Lower triangle of (K + noise)^{-1}; it overwrites the factor."""
         return inverse_from_cholesky(self.factor)
 
 
-def factorize(K, Y, noise):
+def factorize(K: Array, Y: Array, noise: float | Array) -> Factored:
     """Factorise K + diag(noise), reading the lower triangle of K and overwriting it.
 
     Parameters
@@ -79,7 +81,9 @@ def factorize(K, Y, noise):
     return Factored(factor, dual, evidence)
 
 
-def evidence_cotangent(factored):
+def evidence_cotangent(
+    factored: Factored,
+) -> tuple[Callable[[slice, slice], Array], Array]:
     """A = C (K + noise)^{-1} - U U' as a function of a block, and its diagonal.
 
     The block function takes two slices, rows not before columns. The factor is
@@ -89,7 +93,7 @@ def evidence_cotangent(factored):
     inverse = factored.inverse()
     outputs = dual.shape[1]
 
-    def block(rows, columns):
+    def block(rows: slice, columns: slice) -> Array:
         part = inverse[rows, columns]
         if rows == columns:
             part = mirror_lower(part)
@@ -100,17 +104,17 @@ def evidence_cotangent(factored):
     return block, outputs * diagonal(inverse) - squares
 
 
-def fit_cotangent(factored):
+def fit_cotangent(factored: Factored) -> tuple[Callable[[slice, slice], Array], Array]:
     """-U U', the part of A that stems from -(1/2) tr Y'U, and its diagonal."""
     dual = factored.dual
 
-    def block(rows, columns):
+    def block(rows: slice, columns: slice) -> Array:
         return -(dual[rows, :] @ dual[columns, :].T)
 
     return block, -namespace(dual).sum(dual * dual, axis=1)
 
 
-def inverse_diagonal(factor):
+def inverse_diagonal(factor: Array) -> Array:
     """Diagonal of (L L')^{-1}, which leaves the factor L intact: (n,)."""
     xp, n, parts = namespace(factor), factor.shape[0], []
     for start in range(0, n, _COLUMNS):
@@ -120,7 +124,7 @@ def inverse_diagonal(factor):
     return xp.concat(parts)
 
 
-def leave_one_out(factored, Y):
+def leave_one_out(factored: Factored, Y: Array) -> tuple[Array, Array]:
     """Leave-one-out predictive mean (n, C) and observation variance (n,).
 
     Closed form with hyperparameters held fixed; consumes the factor.

@@ -1,9 +1,11 @@
 """Calibration of class posteriors through inducing points."""
 
 from dataclasses import dataclass
+from typing import Self
 
-from .._arrays import namespace, solve_triangular
+from .._arrays import Array, namespace, solve_triangular
 from .collapsed_bound import Basis, CollapsedBound, SufficientStatistics
+from .evidence import Hyperparameters
 from .inducing_points import LEAST_REST, InducingData
 from .inducing_posterior import InducingPosterior
 
@@ -25,21 +27,21 @@ class InducingClasses:
     held_out: InducingData
     basis: Basis
     statistics: SufficientStatistics
-    projected: object
-    prior: object
+    projected: Array
+    prior: Array
 
     @classmethod
-    def of(cls, data, point):
+    def of(cls, data: InducingData, point: Hyperparameters) -> Self:
         """Under the kernel of a point, at which the inducing points are chosen."""
         data, basis, statistics = data.sufficient_statistics(point)
         return cls(data, basis, statistics, *basis.project(data.X))
 
     @property
-    def point(self):
+    def point(self) -> Hyperparameters:
         """Kernel and noise."""
         return self.basis.point
 
-    def leave_one_out(self, noise):
+    def leave_one_out(self, noise: float) -> tuple[Array, Array]:
         """Mean (n, C) and variance (n,) of f at each held_out row given all others.
 
         With v = a'B^{-1}a and the leverage h = v w / noise of a row,
@@ -56,7 +58,7 @@ class InducingClasses:
         mean = (fitted - leverage[:, None] * self.held_out.Y) / rest
         return mean, self.prior - xp.sum(A * A, axis=0) + spread / rest[:, 0]
 
-    def posterior(self, noise):
+    def posterior(self, noise: float) -> InducingPosterior:
         """Posterior of f given all rows."""
         inducing = self.held_out.inducing()
         return InducingPosterior.of(inducing, self.basis, self.statistics, noise)[0]

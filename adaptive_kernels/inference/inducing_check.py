@@ -12,6 +12,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from .held_out_density import exact_held_out_density, held_out_density
+from .inducing_points import InducingData
+from .optimization import Solution
 from .subsampling import subsample
 
 # Factor by which the noise of the bound must exceed that of the exact fit before the
@@ -23,7 +25,9 @@ CLOSE = 0.01
 LOST = 0.1
 
 
-def unless_noise(data, bound, exact, rows):
+def unless_noise(
+    data: InducingData, bound: Solution, exact: Solution, rows: int
+) -> Solution:
     """The solution of the bound, unless it took for noise what an exact fit explains.
 
     The exact solution of fewer rows is then taken, at the noise of largest density of

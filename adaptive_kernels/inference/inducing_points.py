@@ -1,11 +1,20 @@
 """Choice of the inducing points, and the data of a fit through them."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, Self, cast
 
 import numpy as np
 from sklearn.cluster import KMeans
 
-from .._arrays import index_like, namespace, round_columns, rows_per_block, to_numpy
+from .._arrays import (
+    Array,
+    index_like,
+    namespace,
+    round_columns,
+    rows_per_block,
+    to_numpy,
+)
 from ..kernels._recursion import (
     apply_metric_sqrt,
     centered,
@@ -15,7 +24,7 @@ from ..kernels._recursion import (
     variances,
 )
 from .collapsed_bound import JITTER, Basis, RegularizedBound, SufficientStatistics
-from .evidence import Data
+from .evidence import Data, Hyperparameters
 
 # Least 1 - h of a row of leverage h that is left out: what rounding leaves of it.
 LEAST_REST = 1e-12
@@ -34,27 +43,29 @@ class InducingData(Data):
 
     n_inducing: int = 0
     index: np.ndarray | None = None
-    statistics: object = None
+    statistics: Callable[[Array, Hyperparameters], SufficientStatistics] | None = None
 
-    def with_inducing_points(self, point):
+    def with_inducing_points(self, point: Hyperparameters) -> Self:
         """With inducing points chosen for the kernel of a point."""
         index = inducing_rows(self.X, point, self.n_inducing)
         return replace(self, index=index)
 
-    def inducing_subset(self):
+    def inducing_subset(self) -> Data:
         """The inducing points, with their targets, as plain data."""
         return self.take(self.index)
 
-    def take(self, rows):
+    def take(self, rows: Array) -> Data:
         """The given rows as plain data."""
         return super().take(index_like(rows, self.X))
 
-    def inducing(self):
+    def inducing(self) -> Array:
         """Inducing points: (m, d)."""
-        index = index_like(self.index, self.X)
+        index = index_like(cast(np.ndarray, self.index), self.X)
         return namespace(self.X).take(self.X, index, axis=0)
 
-    def sufficient_statistics(self, point):
+    def sufficient_statistics(
+        self, point: Hyperparameters
+    ) -> tuple[Self, Basis, SufficientStatistics]:
         """Itself with inducing points chosen, their basis, sums over all rows."""
         data = self.with_inducing_points(point)
         inducing = data.inducing()
@@ -63,19 +74,21 @@ class InducingData(Data):
             return data, basis, SufficientStatistics.of(basis, data.own_blocks())
         return data, basis, self.statistics(inducing, point)
 
-    def objective(self, template, **kind):
+    def objective(self, template: Hyperparameters, **kind: Any) -> RegularizedBound:
         """The regularised bound of the evidence of these rows."""
         return RegularizedBound(self, template, **kind)
 
-    def own_blocks(self):
+    def own_blocks(self) -> Iterator[tuple[Array, Array, Array | None]]:
         """Blocks (X, Y, weights or None) of the rows to learn from."""
         n, d = self.X.shape
-        for rows in slices_of(n, rows_per_block(self.X, max(len(self.index), d))):
+        for rows in slices_of(
+            n, rows_per_block(self.X, max(len(cast(np.ndarray, self.index)), d))
+        ):
             weights = None if self.weights is None else self.weights[rows]
             yield self.X[rows, :], self.Y[rows, :], weights
 
 
-def inducing_rows(X, point, n_rows):
+def inducing_rows(X: Array, point: Hyperparameters, n_rows: int) -> np.ndarray:
     """Rows that stand for all: nearest to the centres of k-means in the metric.
 
     They follow the density of the rows; those that say nothing new are left out. Rows
@@ -98,7 +111,7 @@ def inducing_rows(X, point, n_rows):
     return distinct[spread_rows(rows, point, len(distinct))]
 
 
-def spread_rows(X, point, n_rows):
+def spread_rows(X: Array, point: Hyperparameters, n_rows: int) -> np.ndarray:
     """Rows that explain the kernel best, one after the other, by pivoted Cholesky.
 
     Each is the row of largest variance given those before it; rows whose variance is
@@ -118,7 +131,9 @@ def spread_rows(X, point, n_rows):
         best = int(np.argmax(residual))
         if j > 0 and residual[best] <= floor:
             break
-        row = cross_matrices(F[best : best + 1], F, network)[int(network.is_ntk)][0]
+        row = cast(
+            Array, cross_matrices(F[best : best + 1], F, network)[int(network.is_ntk)]
+        )[0]
         row = row - factor[:j, best] @ factor[:j]
         factor[j] = row / max(residual[best], floor) ** 0.5
         residual -= factor[j] ** 2

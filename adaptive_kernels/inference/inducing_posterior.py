@@ -1,9 +1,18 @@
 """Posterior of a function through inducing points."""
 
 from dataclasses import dataclass, replace
+from typing import Self
 
-from .._arrays import diagonal, inverse_from_cholesky, namespace, solve_triangular
-from .collapsed_bound import CollapsedBound
+from .._arrays import (
+    Array,
+    diagonal,
+    inverse_from_cholesky,
+    namespace,
+    solve_triangular,
+)
+from .collapsed_bound import Basis, CollapsedBound, SufficientStatistics
+from .evidence import Data, Hyperparameters
+from .inducing_points import InducingData
 from .posterior import KernelPosterior
 
 
@@ -20,22 +29,28 @@ class InducingPosterior(KernelPosterior):
     effective : float, effective degrees of freedom
     """
 
-    point: object
-    inducing: object
-    F: object
-    factor: object
-    inner: object
-    dual: object
+    point: Hyperparameters
+    inducing: Array
+    F: Array
+    factor: Array
+    inner: Array
+    dual: Array
     effective: float
 
     @classmethod
-    def fit(cls, data, point):
+    def fit(cls, data: InducingData, point: Hyperparameters) -> tuple[Self, float]:
         """The posterior and the bound of the log evidence."""
         data, basis, statistics = data.sufficient_statistics(point)
         return cls.of(data.inducing(), basis, statistics, point.alpha)
 
     @classmethod
-    def of(cls, inducing, basis, statistics, alpha):
+    def of(
+        cls,
+        inducing: Array,
+        basis: Basis,
+        statistics: SufficientStatistics,
+        alpha: float,
+    ) -> tuple[Self, float]:
         """The same from sums over the rows, at a noise variance."""
         bound = CollapsedBound.of(statistics, alpha)
         half = solve_triangular(basis.factor, bound.solution, transposed=True)
@@ -52,21 +67,21 @@ class InducingPosterior(KernelPosterior):
         )
         return posterior, bound.value
 
-    def effective_dof(self, data):
+    def effective_dof(self, data: Data) -> float:
         """Tr[(Q + noise)^{-1} Q], per output, with Q the kernel that is explained."""
         return self.effective
 
-    def _halves(self, cross):
+    def _halves(self, cross: Array) -> tuple[Array, Array]:
         half = solve_triangular(self.factor, cross.T)
         return half, solve_triangular(self.inner, half)
 
-    def _spread(self, cross, prior):
+    def _spread(self, cross: Array, prior: Array) -> Array:
         half, inner = self._halves(cross)
         xp = namespace(cross)
         spread = prior - xp.sum(half * half, axis=0) + xp.sum(inner * inner, axis=0)
         return spread[:, None] + 0 * self.dual[:1, :]
 
-    def _joint_spread(self, cross, prior):
+    def _joint_spread(self, cross: Array, prior: Array) -> Array:
         half, inner = self._halves(cross)
         covariance = prior - half.T @ half + inner.T @ inner
         return covariance[:, :, None] + 0 * self.dual[:1, :]

@@ -5,14 +5,17 @@ import warnings
 from sklearn.exceptions import ConvergenceWarning
 
 from . import subsampling
+from .evidence import Data
 from .moments import target_variance
+from .optimization import Solution
+from .problem import EvidenceProblem
 from .relevance import measure_relevance
 
 # Share of what a forest explains that a fit must explain.
 LEAST_EXPLAINED = 0.5
 
 
-def warn_unless_converged(solution, tol):
+def warn_unless_converged(solution: Solution, tol: float) -> None:
     """Warn with the residual and what to do about it."""
     if not solution.converged:
         warnings.warn(
@@ -25,12 +28,12 @@ def warn_unless_converged(solution, tol):
         )
 
 
-def noise_share(solution, data):
+def noise_share(solution: Solution, data: Data) -> float:
     """Share of the targets' variance that a solution takes for noise."""
     return solution.point.alpha / target_variance(data)
 
 
-def warn_if_missed(share, explained):
+def warn_if_missed(share: float, explained: float) -> None:
     """Warn where a forest explains much of what has been taken for noise.
 
     share : float, of the variance that is taken for noise
@@ -52,7 +55,9 @@ def warn_if_missed(share, explained):
 MUCH_NOISE = 0.3
 
 
-def look_for_structure(problem, share, explained=None):
+def look_for_structure(
+    problem: EvidenceProblem, share: float, explained: float | None = None
+) -> None:
     """Warn if a fit has taken for noise what a forest sees.
 
     share : float, of the variance that was taken for noise

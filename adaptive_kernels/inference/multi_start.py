@@ -1,8 +1,14 @@
 """Explore several starting points for a few iterations each, and keep the best."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from .optimization import continued, maximize_evidence
+import numpy as np
+
+from .evidence import Hyperparameters
+from .optimization import Solution, continued, maximize_evidence
+from .problem import EvidenceProblem
+from .relevance import Relevance
 from .starts import SMALL_NOISE, natural_start, natural_starts
 
 # Index of the first family whose metric comes from relevances.
@@ -17,7 +23,9 @@ CLEARLY = 0.05
 BEYOND_CHANCE = 0.15
 
 
-def families(problem, isotropic, relevance):
+def families(
+    problem: EvidenceProblem, isotropic: Solution, relevance: Relevance
+) -> list[list[Hyperparameters]]:
     """Families of starting points, in fixed order; of each the best point is tried.
 
     isotropic : Solution
@@ -31,12 +39,16 @@ def families(problem, isotropic, relevance):
     ]
 
 
-def restarts(problem, relevance):
+def restarts(
+    problem: EvidenceProblem, relevance: Relevance
+) -> list[list[Hyperparameters]]:
     """Further families, for where the others have found nothing."""
     return _of_metrics(problem, relevance.restarts)
 
 
-def _of_metrics(problem, metrics):
+def _of_metrics(
+    problem: EvidenceProblem, metrics: Iterable[list[np.ndarray]]
+) -> list[list[Hyperparameters]]:
     return [
         [
             point
@@ -47,7 +59,12 @@ def _of_metrics(problem, metrics):
     ]
 
 
-def explore(problem, families, *, margin=CLOSE):
+def explore(
+    problem: EvidenceProblem,
+    families: Sequence[Sequence[Hyperparameters]],
+    *,
+    margin: float = CLOSE,
+) -> tuple[int, Solution]:
     """Maximise a little from the best point of each family: index of the best, and it.
 
     Half-way the first and the best `FINALISTS` go on. The first is preferred unless

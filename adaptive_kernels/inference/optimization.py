@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, replace
 from math import inf
+from typing import cast
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 
-from .._arrays import LinAlgError, namespace, to_numpy
-from .evidence import Hyperparameters
+from .._arrays import Array, LinAlgError, namespace, to_numpy
+from .evidence import Hyperparameters, RegularizedEvidence
 from .preconditioning import MOST, Preconditioner, updated
+from .problem import EvidenceProblem
 
 NOISE_BOUNDS = (1e-5, 1e2)
 # Steps that L-BFGS remembers.
@@ -36,7 +38,13 @@ class Solution:
     curvature: np.ndarray | None = None
 
 
-def maximize_evidence(problem, point, *, max_iter=None, curvature=None):
+def maximize_evidence(
+    problem: EvidenceProblem,
+    point: Hyperparameters,
+    *,
+    max_iter: int | None = None,
+    curvature: np.ndarray | None = None,
+) -> Solution:
     """Maximise the objective of an `EvidenceProblem` from a point with L-BFGS.
 
     Where the kernel matrix is not positive definite the objective counts as very bad,
@@ -58,7 +66,9 @@ def maximize_evidence(problem, point, *, max_iter=None, curvature=None):
     return _maximize(objective, start, box, limit, problem.tol, curvature)
 
 
-def _maximize_in_row_space(problem, point, max_iter):
+def _maximize_in_row_space(
+    problem: EvidenceProblem, point: Hyperparameters, max_iter: int | None
+) -> Solution:
     """A full covariance of more features than rows, learned in the span of the rows."""
     space = _RowSpace(problem.data.X)
     reduced = maximize_evidence(
@@ -74,20 +84,31 @@ def _maximize_in_row_space(problem, point, max_iter):
     return replace(reduced, point=space.leave(reduced.point), curvature=None)
 
 
-def warm_start(problem, solution, *, max_iter=None):
+def warm_start(
+    problem: EvidenceProblem, solution: Solution, *, max_iter: int | None = None
+) -> Solution:
     """Maximise from what the solution of another problem has found and learned."""
     return maximize_evidence(
         problem, solution.point, max_iter=max_iter, curvature=solution.curvature
     )
 
 
-def continued(problem, solution, *, max_iter=None):
+def continued(
+    problem: EvidenceProblem, solution: Solution, *, max_iter: int | None = None
+) -> Solution:
     """The same, as one run: iterations are counted together."""
     found = warm_start(problem, solution, max_iter=max_iter)
     return replace(found, n_iter=found.n_iter + solution.n_iter)
 
 
-def _maximize(objective, point, box, limit, tol, curvature):
+def _maximize(
+    objective: RegularizedEvidence,
+    point: np.ndarray,
+    box: np.ndarray,
+    limit: int,
+    tol: float,
+    curvature: np.ndarray | None,
+) -> Solution:
     """Runs of L-BFGS, each with a fresh memory, until the gradient is small enough."""
     negated = _NegatedObjective(objective)
     point, n_iter, learned = np.clip(point, box[:, 0], box[:, 1]), 0, curvature
@@ -122,14 +143,22 @@ class _LbfgsRun:
     curvature : ndarray (p, p) or None, per observation
     """
 
-    def __init__(self, negated, point, box, curvature):
+    track: list[tuple[np.ndarray, np.ndarray]]
+
+    def __init__(
+        self,
+        negated: "_NegatedObjective",
+        point: np.ndarray,
+        box: np.ndarray,
+        curvature: np.ndarray | None,
+    ) -> None:
         self.negated, self.curvature = negated, curvature
         # In nats, so that a step of one is a usual one.
         known = None if curvature is None else negated.size * curvature
         self.preconditioner = Preconditioner.of(point, box, known)
         self.end, self.track = point, []
 
-    def minimize(self, limit, tol, least):
+    def minimize(self, limit: int, tol: float, least: float) -> None:
         """At most `limit` iterations, and while they gain as much as `least`."""
         preconditioner, size = self.preconditioner, self.negated.size
         result = minimize(
@@ -157,7 +186,7 @@ class _LbfgsRun:
             points, gradients = zip(*self.track, strict=True)
             self.curvature = updated(self.curvature, points, gradients)
 
-    def _loss(self, z):
+    def _loss(self, z: np.ndarray) -> tuple[float, np.ndarray]:
         self.end = self.preconditioner.to_original(z)
         inside = self.preconditioner.inside(self.end)
         evaluate = self.negated if inside else self.negated.refuse
@@ -166,14 +195,14 @@ class _LbfgsRun:
             self.track.append((self.end, self.gradient))
         return loss, self.preconditioner.gradient_to_preconditioned(self.gradient)
 
-    def _stop(self, reached, tol):
+    def _stop(self, reached: OptimizeResult, tol: float) -> None:
         """Note the point that an iteration has reached; end where it is good enough."""
         if np.array_equal(self.preconditioner.to_original(reached.x), self.end):
             self.track.append((self.end, self.gradient))
             if self._residual() <= tol:
                 raise StopIteration
 
-    def _residual(self):
+    def _residual(self) -> float:
         free = self.preconditioner.free(self.end, self.gradient)
         return float(np.max(np.abs(self.gradient) * free)) * self.negated.size
 
@@ -185,17 +214,19 @@ class _RowSpace:
     identity there and n x n numbers say all.
     """
 
-    def __init__(self, X):
+    def __init__(self, X: Array) -> None:
         basis, lower = namespace(X).linalg.qr(X.T)
         self.inputs, self.basis = lower.T, to_numpy(basis)
         self.share = X.shape[0] / X.shape[1]
 
-    def _point(self, point, factor, R):
+    def _point(
+        self, point: Hyperparameters, factor: float, R: np.ndarray | None
+    ) -> Hyperparameters:
         weight = factor * point.network.weight_variance
         network = replace(point.network, weight_variance=weight)
         return replace(point, network=network, metric_sqrt=R)
 
-    def enter(self, point):
+    def enter(self, point: Hyperparameters) -> Hyperparameters:
         """The point seen from inside the span."""
         R = point.metric_sqrt
         if R is not None:
@@ -203,9 +234,11 @@ class _RowSpace:
             R = np.linalg.cholesky(rows @ rows.T)
         return self._point(point, self.share, R)
 
-    def leave(self, point):
+    def leave(self, point: Hyperparameters) -> Hyperparameters:
         """The point on all features."""
-        inner = point.metric_sqrt - np.eye(len(point.metric_sqrt))
+        inner = cast(np.ndarray, point.metric_sqrt) - np.eye(
+            len(cast(np.ndarray, point.metric_sqrt))
+        )
         R = np.eye(len(self.basis)) + self.basis @ inner @ self.basis.T
         return self._point(point, 1 / self.share, R)
 
@@ -213,12 +246,15 @@ class _RowSpace:
 class _NegatedObjective:
     """Minus the objective per observation, measured from its first value."""
 
-    def __init__(self, objective):
+    first: float | None
+    best: tuple[float, Array, Array]
+
+    def __init__(self, objective: RegularizedEvidence) -> None:
         self.objective, self.size = objective, objective.data.observations()
         self.first, self.worst = None, 0.0
         self.best = inf, None, None
 
-    def __call__(self, vector):
+    def __call__(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
         try:
             value, gradient = self.objective(vector)
         except LinAlgError:
@@ -232,10 +268,10 @@ class _NegatedObjective:
             self.best = loss, vector.copy(), -gradient / self.size
         return loss, -gradient / self.size
 
-    def refuse(self, vector):
+    def refuse(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
         """So bad a value that a line search backs off."""
         return self.worst + _FAILED, np.zeros_like(vector)
 
-    def value(self, loss):
+    def value(self, loss: float) -> float:
         """The objective behind a loss; -inf if no point could be evaluated."""
         return -inf if self.first is None else self.first - loss * self.size

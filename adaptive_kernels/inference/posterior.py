@@ -2,9 +2,11 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Self
 
-from .._arrays import namespace, solve_triangular
+from .._arrays import Array, namespace, solve_triangular
 from ..kernels._recursion import (
+    Network,
     cross_matrices,
     each_cross_block,
     features,
@@ -12,7 +14,7 @@ from ..kernels._recursion import (
     symmetric_matrices,
     variances,
 )
-from .evidence import kernel_factor, log_evidence
+from .evidence import Data, Hyperparameters, kernel_factor, log_evidence
 from .factorization import inverse_diagonal, leave_one_out
 
 _ROWS = 512
@@ -27,42 +29,45 @@ class Posterior(ABC):
     (n, C) of f at each row given the other rows.
     """
 
+    point: Hyperparameters
+    dual: Array
+
     @property
-    def network(self):
+    def network(self) -> Network:
         """Architecture and variances of the kernel."""
         return self.point.network
 
     @property
-    def scale(self):
+    def scale(self) -> float | Array:
         """Scale of the kernel: one where its shape adapts instead."""
         return 1.0
 
     @property
-    def converged(self):
+    def converged(self) -> bool:
         """Whether the theory's equations were solved; true where there are none."""
         return True
 
-    def features(self, X):
+    def features(self, X: Array) -> Array:
         """Features of new rows: (m, d + 1)."""
         return features(X, self.network, self.point.metric_sqrt)
 
     @abstractmethod
-    def mean(self, X):
+    def mean(self, X: Array) -> Array:
         """Mean (m, C) at new rows."""
 
     @abstractmethod
-    def variance(self, X):
+    def variance(self, X: Array) -> tuple[Array, Array]:
         """Mean (m, C) and variance (m, C)."""
 
     @abstractmethod
-    def covariance(self, X):
+    def covariance(self, X: Array) -> tuple[Array, Array]:
         """Mean (m, C) and covariance (m, m, C)."""
 
     @abstractmethod
-    def effective_dof(self, data):
+    def effective_dof(self, data: Data) -> float:
         """Effective degrees of freedom, per output."""
 
-    def weight_covariance(self, data):
+    def weight_covariance(self, data: Data) -> Array | None:
         """Covariance (d, d) of whitened input weights beyond the metric of `point`.
 
         None where the metric is all that is known of it.
@@ -78,24 +83,26 @@ class KernelPosterior(Posterior):
     one among the new rows.
     """
 
-    def mean(self, X):
+    F: Array
+
+    def mean(self, X: Array) -> Array:
         """Mean (m, C), streamed: never more than a block of the (m, n) kernel."""
         F, network = self.features(X), self.network
         mean = namespace(X).zeros_like(F[:, :1]) * self.dual[:1, :]
 
-        def take(i, j, nngp, ntk):
+        def take(i: slice, j: slice, nngp: Array, ntk: Array | None) -> None:
             mean[i, :] += (ntk if network.is_ntk else nngp) @ self.dual[j, :]
 
         each_cross_block(F, self.F, network, take)
         return mean
 
-    def variance(self, X):
+    def variance(self, X: Array) -> tuple[Array, Array]:
         """Mean (m, C) and variance (m, C), in blocks of rows."""
         parts = [self._block(X[i, :]) for i in slices_of(X.shape[0], _ROWS)]
         xp = namespace(X)
         return tuple(xp.concat(part, axis=0) for part in zip(*parts, strict=True))
 
-    def _block(self, X):
+    def _block(self, X: Array) -> tuple[Array, Array]:
         F = self.features(X)
         cross = self.cross(F)
         xp, v = namespace(F), variances(F, self.network)
@@ -104,23 +111,23 @@ class KernelPosterior(Posterior):
             self._spread(cross, prior), 0 * prior[:, None]
         )
 
-    def covariance(self, X):
+    def covariance(self, X: Array) -> tuple[Array, Array]:
         """Mean (m, C) and covariance (m, m, C)."""
         F = self.features(X)
         cross = self.cross(F)
         prior = symmetric_matrices(F, self.network)[int(self.network.is_ntk)]
         return cross @ self.dual, self._joint_spread(cross, prior)
 
-    def cross(self, F):
+    def cross(self, F: Array) -> Array:
         """Kernel between new and training rows, given features: (m, n)."""
         return cross_matrices(F, self.F, self.network)[int(self.network.is_ntk)]
 
     @abstractmethod
-    def _spread(self, cross, prior):
+    def _spread(self, cross: Array, prior: Array) -> Array:
         """Variance (m, C) from the kernel (m, n) and the prior variance (m,)."""
 
     @abstractmethod
-    def _joint_spread(self, cross, prior):
+    def _joint_spread(self, cross: Array, prior: Array) -> Array:
         """Covariance (m, m, C) from the kernel (m, n) and the prior's (m, m)."""
 
 
@@ -134,42 +141,42 @@ class GaussianPosterior(KernelPosterior):
     dual : array (n, C)
     """
 
-    point: object
-    F: object
-    factor: object
-    dual: object
+    point: Hyperparameters
+    F: Array
+    factor: Array
+    dual: Array
 
     @classmethod
-    def fit(cls, data, point):
+    def fit(cls, data: Data, point: Hyperparameters) -> tuple[Self, float]:
         """The posterior and the log evidence of the training targets."""
         F, _, factored = kernel_factor(data, point)
         posterior = cls(point, F, factored.factor, factored.dual)
         evidence = factored.log_evidence + data.weight_term(point.alpha)[0]
         return posterior, evidence
 
-    def evidence(self, data, point):
+    def evidence(self, data: Data, point: Hyperparameters) -> float:
         """Log evidence of the targets at another point."""
         return log_evidence(data, point)
 
-    def leave_one_out(self, data):
+    def leave_one_out(self, data: Data) -> tuple[Array, Array]:
         """Mean (n, C) and variance (n, C) of f at each row given the other rows."""
         mean, variance = leave_one_out(kernel_factor(data, self.point)[2], data.Y)
         spread = variance - data.noise(self.point.alpha)
         return mean, spread[:, None] + 0 * mean
 
-    def effective_dof(self, data):
+    def effective_dof(self, data: Data) -> float:
         """Tr[(K + noise)^{-1} K], per output."""
         inverse = inverse_diagonal(self.factor)
         kept = inverse * data.noise(self.point.alpha)
         return kept.shape[0] - float(namespace(kept).sum(kept))
 
-    def _spread(self, cross, prior):
+    def _spread(self, cross: Array, prior: Array) -> Array:
         half = solve_triangular(self.factor, cross.T)
         xp = namespace(cross)
         spread = prior - xp.sum(half * half, axis=0)
         return spread[:, None] + 0 * self.dual[:1, :]
 
-    def _joint_spread(self, cross, prior):
+    def _joint_spread(self, cross: Array, prior: Array) -> Array:
         half = solve_triangular(self.factor, cross.T)
         covariance = prior - half.T @ half
         return covariance[:, :, None] + 0 * self.dual[:1, :]

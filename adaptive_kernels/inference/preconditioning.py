@@ -5,7 +5,9 @@ grows with the number of observations, so that what L-BFGS has learned on fewer 
 used again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self, cast
 
 import numpy as np
 
@@ -36,7 +38,9 @@ class Preconditioner:
     limits: np.ndarray
 
     @classmethod
-    def of(cls, origin, limits, curvature=None):
+    def of(
+        cls, origin: np.ndarray, limits: np.ndarray, curvature: np.ndarray | None = None
+    ) -> Self:
         """Coordinates about a point, given the second derivatives there, if known."""
         plain = cls(0 * origin, None, None, limits, limits)
         if curvature is None:
@@ -53,37 +57,45 @@ class Preconditioner:
         box[far] = -np.inf, np.inf
         return cls(origin, np.linalg.inv(inverse), inverse, box, limits)
 
-    def to_preconditioned(self, point):
+    def to_preconditioned(self, point: np.ndarray) -> np.ndarray:
         """Coordinates z of a point x."""
         if self.transform is None:
             return point
         return self.inverse @ (point - self.origin)
 
-    def to_original(self, z):
+    def to_original(self, z: np.ndarray) -> np.ndarray:
         """The point x at coordinates z."""
         return z if self.transform is None else self.origin + self.transform @ z
 
-    def inside(self, point):
+    def inside(self, point: np.ndarray) -> bool:
         """Whether no bound is passed by more than rounding."""
         low, high = self.limits.T
         return bool(np.all((point >= low - ROUNDING) & (point <= high + ROUNDING)))
 
-    def free(self, point, gradient):
+    def free(self, point: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Which entries of a point can move against the gradient without a bound."""
         low, high = self.limits.T
         up, down = gradient < 0, gradient > 0
         return ((point > low + ROUNDING) | up) & ((point < high - ROUNDING) | down)
 
-    def gradient_to_preconditioned(self, gradient):
+    def gradient_to_preconditioned(self, gradient: np.ndarray) -> np.ndarray:
         """Gradient with respect to z, from that with respect to x."""
         return gradient if self.transform is None else self.transform.T @ gradient
 
-    def gradient_to_original(self, gradient):
+    def gradient_to_original(self, gradient: np.ndarray) -> np.ndarray:
         """Gradient with respect to x, from that with respect to z."""
-        return gradient if self.transform is None else self.inverse.T @ gradient
+        return (
+            gradient
+            if self.transform is None
+            else cast(np.ndarray, self.inverse).T @ gradient
+        )
 
 
-def updated(curvature, points, gradients):
+def updated(
+    curvature: np.ndarray | None,
+    points: Sequence[np.ndarray],
+    gradients: Sequence[np.ndarray],
+) -> np.ndarray | None:
     """Second derivatives after steps along which the gradient is known.
 
     By the formula of Broyden, Fletcher, Goldfarb and Shanno, step after step, from the

@@ -1,13 +1,15 @@
 """One object for what is maximised: rows, what may move, the width, the limits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite, isinf
+from typing import Self
 
 import numpy as np
 
 from .._arrays import LinAlgError
 from . import subsampling
-from .evidence import Data, Hyperparameters, regularized_evidence
+from .evidence import Data, Hyperparameters, RegularizedEvidence, regularized_evidence
 from .moments import mean_square, target_variance
 from .subsampling import subsample
 
@@ -30,39 +32,39 @@ class EvidenceProblem:
 
     data: Data
     template: Hyperparameters
-    bounds: dict = field(default_factory=dict)
+    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
     width: float = inf
     covariance_type: str | None = None
     tree: bool = False
     max_iter: int = 200
     tol: float = 0.2
-    starts: tuple = ()
+    starts: tuple[Hyperparameters, ...] = ()
 
-    def at_width(self, width):
+    def at_width(self, width: float) -> Self:
         """The same problem for a network of another width."""
         return replace(self, width=width)
 
-    def isotropic(self):
+    def isotropic(self) -> Self:
         """The same problem without a covariance: a network of infinite width."""
         return replace(self, width=inf, covariance_type=None)
 
-    def of_rows(self, data):
+    def of_rows(self, data: Data) -> Self:
         """The same problem for other rows."""
         return self if data is self.data else replace(self, data=data)
 
-    def of_sample(self, size=subsampling.START_ROWS):
+    def of_sample(self, size: int = subsampling.START_ROWS) -> Self:
         """The same problem for at most `size` random rows, always the same."""
         return self.of_rows(subsample(self.data, size))
 
-    def observations(self):
+    def observations(self) -> float:
         """Number of observations, by which objectives are compared."""
         return self.data.observations()
 
-    def is_free(self, name):
+    def is_free(self, name: str) -> bool:
         """Whether a variance may move."""
         return name in self.bounds
 
-    def objective(self, point):
+    def objective(self, point: Hyperparameters) -> RegularizedEvidence:
         """The objective as a function of a vector, as an optimizer at a point sees it.
 
         For inducing points that means: with those that are chosen at the point.
@@ -75,7 +77,7 @@ class EvidenceProblem:
             tree=self.tree,
         )
 
-    def value(self, point):
+    def value(self, point: Hyperparameters) -> float:
         """The objective at a point, or minus infinity where it cannot be evaluated."""
         try:
             value = regularized_evidence(self.data, point, self.width)
@@ -83,11 +85,11 @@ class EvidenceProblem:
             return -inf
         return value if isfinite(value) else -inf
 
-    def best_point(self, points):
+    def best_point(self, points: Sequence[Hyperparameters]) -> Hyperparameters:
         """The point of largest objective."""
         return points[0] if len(points) == 1 else max(points, key=self.value)
 
-    def box(self, objective):
+    def box(self, objective: RegularizedEvidence) -> np.ndarray:
         """Bounds (p, 2) of the vector of an objective, from those in natural units."""
         spread = target_variance(self.data)
         units = {"weight_variance": 1 / mean_square(self.data), "bias_variance": 1.0}
@@ -100,6 +102,6 @@ class EvidenceProblem:
             box += objective.covariance.box()
         return np.array(box).reshape(-1, 2)
 
-    def has_infinite_width(self):
+    def has_infinite_width(self) -> bool:
         """Whether nothing adapts."""
         return isinf(self.width)

@@ -1,11 +1,13 @@
 """Which features matter, by statistics without a kernel: metrics to start from."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 
 from .._arrays import to_numpy
+from .evidence import Data
 
 N_TREES = 50
 LEAF = 3
@@ -35,12 +37,12 @@ class Relevance:
         out of its bags, less what chance may give; zero if no forest was grown
     """
 
-    families: tuple = ()
-    restarts: tuple = ()
+    families: tuple[list[np.ndarray], ...] = ()
+    restarts: tuple[list[np.ndarray], ...] = ()
     explained: float = 0.0
 
 
-def measure_relevance(data):
+def measure_relevance(data: Data) -> Relevance:
     """Metrics by a forest, by moments, and by both together, from all rows given."""
     X, Y, weights = to_numpy(data.X), to_numpy(data.Y), data.weights
     weights = None if weights is None else to_numpy(weights)
@@ -60,13 +62,13 @@ def measure_relevance(data):
     families.append([shares for s in (found[0], found[-1]) for shares in _leading(s)])
     restarts = [[shares] for shares in _drawn(found[-1])]
 
-    def roots(families):
+    def roots(families: list[list[np.ndarray]]) -> tuple[list[np.ndarray], ...]:
         return tuple([_root(shares, kept) for shares in family] for family in families)
 
     return Relevance(roots(families), roots(restarts), explained)
 
 
-def _leading(shares):
+def _leading(shares: np.ndarray) -> Iterator[np.ndarray]:
     """Equal shares of the few features of largest share, for several numbers of them.
 
     The smaller shares are mostly chance, and together they hide the rest.
@@ -79,7 +81,7 @@ def _leading(shares):
             yield equal
 
 
-def _drawn(shares):
+def _drawn(shares: np.ndarray) -> Iterator[np.ndarray]:
     """Equal shares of a few features drawn at random, by their shares: always the same.
 
     A quarter of the chance is the same for all.
@@ -93,7 +95,9 @@ def _drawn(shares):
         yield equal
 
 
-def _scores(values, weights):
+def _scores(
+    values: np.ndarray, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Standard scores of the columns that vary, and which these are."""
     mean = np.average(values, axis=0, weights=weights)
     spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
@@ -101,13 +105,15 @@ def _scores(values, weights):
     return (values - mean)[:, kept] / spread[kept], kept
 
 
-def _root(shares, kept):
+def _root(shares: np.ndarray, kept: np.ndarray) -> np.ndarray:
     metric = np.ones(len(kept))
     metric[kept] = np.maximum(len(shares) * shares, LEAST)
     return np.sqrt(metric)
 
 
-def _forest(X, Y, weights):
+def _forest(
+    X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None
+) -> tuple[np.ndarray, float]:
     """Importances of extremely randomised trees, and what they explain out of bag."""
     forest = ExtraTreesRegressor(
         N_TREES,
@@ -125,7 +131,7 @@ def _forest(X, Y, weights):
     return forest.feature_importances_, max(1 - error - chance, 0.0)
 
 
-def _moments(X, Y, weights):
+def _moments(X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     """Squared correlations of targets with features and products, above chance.
 
     Of independent numbers the largest squared correlation among m is about

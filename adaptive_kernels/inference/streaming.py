@@ -1,14 +1,17 @@
 """Fits by inducing points: rows in blocks, a sample to learn from."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
+from typing import Any, Self
 
 import numpy as np
 from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._arrays import (
+    Array,
     as_float64,
     asarray_like,
     index_like,
@@ -22,6 +25,7 @@ from .._arrays.mapped_files import MappedRows
 from ..kernels._recursion import slices_of
 from . import subsampling
 from .collapsed_bound import Basis, SufficientStatistics
+from .evidence import Hyperparameters
 from .inducing_memory import check_inducing_memory
 from .inducing_points import InducingData
 from .subsampling import random_rows, stratified_rows
@@ -34,12 +38,12 @@ TASK_ROWS_PER_POINT = 8
 MAX_TASKS = 256
 
 
-def is_sparse(n_rows, n_inducing):
+def is_sparse(n_rows: int, n_inducing: int | None) -> bool:
     """Whether a fit goes through fewer inducing points than rows."""
     return n_inducing is not None and n_inducing < n_rows
 
 
-def is_streamed(n_rows, n_inducing):
+def is_streamed(n_rows: int, n_inducing: int | None) -> bool:
     """Whether a fit leaves rows where they are, and merges none that repeat."""
     return is_sparse(n_rows, n_inducing) and n_rows > subsampling.MERGED_ROWS
 
@@ -48,7 +52,7 @@ def is_streamed(n_rows, n_inducing):
 class RowStream:
     """Rows of a fit, left where they are and taken block by block.
 
-    MemoryMapReference to another process, mapped rows travel as the name of their file.
+    Sent to another process, mapped rows travel as the name of their file.
 
     X : array (n, d) of any real type, in memory or mapped to it
     Y : array (n, C), in double precision
@@ -56,21 +60,23 @@ class RowStream:
     device : None or "cuda"
     """
 
-    X: object
-    Y: object
-    weights: object
-    device: object
+    X: Array | MappedRows
+    Y: Array
+    weights: Array | None
+    device: str | None
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "X": MappedRows.of(self.X)}
 
-    def take(self, rows):
+    def take(self, rows: slice) -> tuple[Array, Array, Array | None]:
         """Blocks of X, Y and weights in double precision on the device."""
         X = as_float64(to_device(self.X[rows, :], self.device))
         weights = None if self.weights is None else self.weights[rows]
         return X, asarray_like(self.Y[rows, :], X), _like(weights, X)
 
-    def sample(self, n_rows, strata=None):
+    def sample(
+        self, n_rows: int, strata: np.ndarray | None = None
+    ) -> tuple[Array, Array, Array | None]:
         """Random rows of positive weight, the same for every fit, or all if so few.
 
         The strata, codes (n,) if given, are among them as `stratified_rows` has it.
@@ -93,17 +99,17 @@ class RowStream:
             weights = namespace(weights).take(weights, index_like(kept, weights))
         return RowStream(X, Y, weights, self.device).take(slice(0, len(kept)))
 
-    def blocks(self, n_columns):
+    def blocks(self, n_columns: int) -> Iterator[tuple[Array, Array, Array | None]]:
         """Iterate over all rows, `n_columns` further entries for each at once."""
         for rows in slices_of(self.X.shape[0], self._block(n_columns)):
             yield self.take(rows)
 
-    def _block(self, n_columns):
+    def _block(self, n_columns: int) -> int:
         """Rows of a block."""
         like = self.take(slice(0, 1))[0]
         return rows_per_block(like, max(n_columns, self.X.shape[1]))
 
-    def parts(self, n_inducing):
+    def parts(self, n_inducing: int) -> Iterator[Self]:
         """Iterate over parts for a task each, the same however many work on them."""
         n, block = self.X.shape[0], self._block(n_inducing)
         rows = max(TASK_ROWS_PER_POINT * n_inducing, -(-n // MAX_TASKS))
@@ -111,7 +117,7 @@ class RowStream:
             weights = None if self.weights is None else self.weights[part]
             yield replace(self, X=self.X[part, :], Y=self.Y[part, :], weights=weights)
 
-    def column_variances(self):
+    def column_variances(self) -> np.ndarray:
         """Weighted variance of every column of X: ndarray (d,)."""
         origin = self.take(slice(0, 1))[0]
         size, total, squares = 0.0, 0.0, 0.0
@@ -125,11 +131,17 @@ class RowStream:
         return np.maximum(to_numpy(squares) / size - mean**2, 0)
 
 
-def _like(weights, X):
+def _like(weights: Array | None, X: Array) -> Array | None:
     return None if weights is None else asarray_like(weights, X)
 
 
-def inducing_data(rows, n_inducing, mean, scale, strata=None):
+def inducing_data(
+    rows: RowStream,
+    n_inducing: int,
+    mean: Array,
+    scale: Array,
+    strata: np.ndarray | None = None,
+) -> InducingData:
     """What to learn from and what the posterior is of, targets normalised.
 
     rows : RowStream, targets as given
@@ -143,7 +155,7 @@ def inducing_data(rows, n_inducing, mean, scale, strata=None):
     X, Y, weights = rows.sample(n_rows, strata)
     mean, scale = asarray_like(mean, X), asarray_like(scale, X)
 
-    def statistics(inducing, point):
+    def statistics(inducing: Array, point: Hyperparameters) -> SufficientStatistics:
         parts = (
             replace(part, Y=(asarray_like(part.Y, mean) - mean) / scale)
             for part in rows.parts(inducing.shape[0])
@@ -160,7 +172,9 @@ def inducing_data(rows, n_inducing, mean, scale, strata=None):
     )
 
 
-def total_statistics(inducing, point, parts):
+def total_statistics(
+    inducing: Array, point: Hyperparameters, parts: Iterable[Any]
+) -> SufficientStatistics:
     """SufficientStatistics summed over parts of the rows, always in their order.
 
     Tasks of joblib, one for each part, unless rows or inducing points are on a device.
@@ -188,12 +202,12 @@ class Part:
     rows : RowStream, in fact some of them
     """
 
-    inducing: object
-    point: object
+    inducing: Array
+    point: Hyperparameters
     rows: RowStream
 
 
-def part_statistics(part):
+def part_statistics(part: Part) -> SufficientStatistics:
     """SufficientStatistics of a part of the rows, block by block."""
     basis = Basis.of(part.inducing, part.point)
     return SufficientStatistics.of(basis, part.rows.blocks(part.inducing.shape[0]))

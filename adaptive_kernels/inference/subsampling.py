@@ -3,9 +3,12 @@
 All choices are random but the same for every fit, so that a fit can be repeated.
 """
 
+from typing import cast
+
 import numpy as np
 
 from .._arrays import index_like
+from .evidence import Data
 
 # Starting points are explored on this many rows: enough to tell a start that finds
 # structure from one that takes it for noise. The optimizer then sees samples that are
@@ -43,7 +46,7 @@ CLASS_KERNEL_ROWS = 1000
 LEAST_CLASS_ROWS = 10
 
 
-def subsample(data, size=START_ROWS):
+def subsample(data: Data, size: int = START_ROWS) -> Data:
     """At most `size` random rows, always the same."""
     n = data.X.shape[0]
     if n <= size:
@@ -51,12 +54,14 @@ def subsample(data, size=START_ROWS):
     return data.take(index_like(random_rows(n, size), data.X))
 
 
-def random_rows(n, size):
+def random_rows(n: int, size: int) -> np.ndarray:
     """At most `size` ascending places of n, at random but always the same."""
     return np.sort(np.random.RandomState(0).permutation(n)[:size])
 
 
-def stratified_rows(codes, n_rows, *, least=LEAST_CLASS_ROWS):
+def stratified_rows(
+    codes: np.ndarray, n_rows: int, *, least: int = LEAST_CLASS_ROWS
+) -> np.ndarray:
     """At most `n_rows` ascending places, with every class at its frequency.
 
     But a class has `least` places, or all it can fill, as long as that leaves half of
@@ -66,7 +71,7 @@ def stratified_rows(codes, n_rows, *, least=LEAST_CLASS_ROWS):
     if n <= n_rows:
         return np.arange(n)
     counts = np.bincount(codes)
-    least = min(least, n_rows // (2 * np.count_nonzero(counts)))
+    least = cast(int, min(least, n_rows // (2 * np.count_nonzero(counts))))
     rare = counts * n_rows < least * n
     share = np.where(rare, np.minimum(counts, least), 0)
     common = np.where(rare, 0, counts)

@@ -4,15 +4,19 @@ Beyond `START_ROWS` rows starts and paths see a fixed random sample; larger samp
 follow, and only the last run of the optimizer sees all rows.
 """
 
+from collections.abc import Iterable
+from typing import cast
+
 from . import subsampling
 from .inducing_check import unless_noise
 from .inducing_points import InducingData
 from .multi_start import EXPLORE, explore
-from .optimization import continued, maximize_evidence
+from .optimization import Solution, continued, maximize_evidence
+from .problem import EvidenceProblem
 from .starts import natural_starts
 
 
-def tune_isotropic(problem):
+def tune_isotropic(problem: EvidenceProblem) -> Solution:
     """Variances and noise by evidence, without adaptation: the NNGP."""
     problem = problem.isotropic()
     if not problem.bounds:
@@ -28,7 +32,7 @@ def tune_isotropic(problem):
     return refine(problem, best)
 
 
-def refine(problem, best):
+def refine(problem: EvidenceProblem, best: Solution) -> Solution:
     """A solution of the sample of rows followed to one of all rows.
 
     Between the two come samples three times as large each: where they end the next
@@ -44,10 +48,14 @@ def refine(problem, best):
         best = continued(problem.of_sample(size), best)
         rows, size = size, subsampling.GROWTH * size
     last = continued(problem, best)
-    return unless_noise(problem.data, last, best, rows) if sparse else last
+    return (
+        unless_noise(cast(InducingData, problem.data), last, best, rows)
+        if sparse
+        else last
+    )
 
 
-def best_solution(problem, solutions):
+def best_solution(problem: EvidenceProblem, solutions: Iterable[Solution]) -> Solution:
     """The solution for other rows whose point is best for a sample of these."""
     sample = problem.of_sample(subsampling.GROWTH * subsampling.START_ROWS)
     return max(solutions, key=lambda solution: sample.value(solution.point))

@@ -6,8 +6,10 @@ infinite width does not adapt: from there a path leads downwards, and is kept wh
 is better.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf, isinf, log
+from typing import cast
 
 from .missed_structure import noise_share
 from .multi_start import (
@@ -20,6 +22,8 @@ from .multi_start import (
     restarts,
 )
 from .optimization import Solution, warm_start
+from .problem import EvidenceProblem
+from .relevance import Relevance
 from .tuning import refine, tune_isotropic
 
 # Width at which starts are explored, or a tenth of the smallest that is asked for.
@@ -53,33 +57,39 @@ class WidthPath:
     free_width: float = FREE_WIDTH
     free: Solution | None = None
     start_index: int = 0
-    points: dict = field(default_factory=dict)
+    points: dict[float, Solution] = field(default_factory=dict)
 
-    def at(self, width):
+    def at(self, width: float) -> Solution:
         """The solution at a width; the isotropic one where nothing adapts."""
         return self.points.get(width, self.isotropic)
 
-    def nearest(self, width):
+    def nearest(self, width: float) -> Solution:
         """The solution at the width nearest on a logarithmic scale."""
         if isinf(width):
             return self.points[max(self.points)]
         return self.points[min(self.points, key=lambda known: abs(log(known / width)))]
 
-    def gain(self):
+    def gain(self) -> float:
         """What adaptation gains at the smallest width, per observation."""
         if not self.points:
             return -inf
         value = self.points[min(self.points)].value
         return (value - self.isotropic.value) / self.observations
 
-    def found(self):
+    def found(self) -> bool:
         """Whether adaptation has found something."""
         return self.gain() > FOUND
 
 
 def start_path(
-    problem, relevance, width, *, start_index=None, free_width=None, isotropic=None
-):
+    problem: EvidenceProblem,
+    relevance: Relevance,
+    width: float,
+    *,
+    start_index: int | None = None,
+    free_width: float | None = None,
+    isotropic: Solution | None = None,
+) -> WidthPath:
     """A path without points: the isotropic solution, and the best of all starts.
 
     Starts are explored at a tenth of the width, and again at `FREE_WIDTH` where none
@@ -120,12 +130,18 @@ def start_path(
     return path
 
 
-def needs_relevance(start_index):
+def needs_relevance(start_index: int | None) -> bool:
     """Whether starts of `start_path` take their metric from relevances."""
     return start_index is None or start_index >= FIRST_RELEVANT
 
 
-def extend_path(problem, path, widths, *, known=None):
+def extend_path(
+    problem: EvidenceProblem,
+    path: WidthPath,
+    widths: Iterable[float],
+    *,
+    known: WidthPath | None = None,
+) -> None:
     """Add the solutions at finite widths to a path.
 
     Upwards from the start that explored best, each from the one below; then downwards
@@ -150,10 +166,10 @@ def extend_path(problem, path, widths, *, known=None):
         path.points[width] = trial
 
 
-def _from_below(problem, path, width):
+def _from_below(problem: EvidenceProblem, path: WidthPath, width: float) -> Solution:
     """The solution at a width from that at the next smaller one, in small steps."""
     below = [w for w in path.points if w < width]
-    solution = path.points[max(below)] if below else path.free
+    solution = path.points[max(below)] if below else cast(Solution, path.free)
     reached = max(below, default=path.free_width)
     while STEP * reached < width:
         reached *= STEP
@@ -161,7 +177,7 @@ def _from_below(problem, path, width):
     return warm_start(problem.at_width(width), solution)
 
 
-def tune_covariance(problem, relevance):
+def tune_covariance(problem: EvidenceProblem, relevance: Relevance) -> Solution:
     """Variances, noise and weight covariance together, at the problem's width."""
     sample = problem.of_sample()
     path = start_path(sample, relevance, problem.width)

@@ -1,7 +1,12 @@
 """Learned importance of each feature."""
 
-import numpy as np
+from collections.abc import Sequence
+from typing import Any, Self
 
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from .._arrays import ArrayLike
 from ._style import COLORS, check_axes, clear_frame, final_estimator, names_of_inputs
 
 
@@ -41,12 +46,12 @@ class FeatureImportancesDisplay:
     ['dose', 'weight', 'age']
     """
 
-    def __init__(self, *, importances, feature_names):
+    def __init__(self, *, importances: ArrayLike, feature_names: Sequence[str]) -> None:
         self.importances = importances
         self.feature_names = feature_names
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None):
+    def from_estimator(cls, estimator: BaseEstimator, *, ax: Any = None) -> Self:
         """Plot `feature_importances_` of a fitted estimator.
 
         Parameters
@@ -68,7 +73,7 @@ class FeatureImportancesDisplay:
         names = names or [f"x{i}" for i in range(len(importances))]
         return cls(importances=importances, feature_names=names).plot(ax)
 
-    def plot(self, ax=None, *, max_features=12):
+    def plot(self, ax: Any = None, *, max_features: int = 12) -> Self:
         """Draw the largest importances as bars.
 
         Parameters

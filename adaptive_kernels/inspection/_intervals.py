@@ -1,9 +1,13 @@
 """Prediction intervals against observations."""
 
 from statistics import NormalDist
+from typing import Any, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
+from .._arrays import ArrayLike
+from ..metrics._validation import check_columns, check_spread
 from ._style import COLORS, GREY, check_axes, clear_frame
 
 
@@ -44,14 +48,29 @@ class PredictionIntervalDisplay:
     0.667
     """
 
-    def __init__(self, *, y_true, y_pred, y_std, level=0.9):
+    def __init__(
+        self,
+        *,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        y_std: ArrayLike,
+        level: float = 0.9,
+    ) -> None:
         self.y_true = y_true
         self.y_pred = y_pred
         self.y_std = y_std
         self.level = level
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, level=0.9, ax=None):
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        level: float = 0.9,
+        ax: Any = None,
+    ) -> Self:
         """Predict `X` and plot the intervals against `y`.
 
         Parameters
@@ -75,7 +94,16 @@ class PredictionIntervalDisplay:
         mean, std = estimator.predict(X, return_std=True)
         return cls(y_true=y, y_pred=mean, y_std=std, level=level).plot(ax)
 
-    def plot(self, ax=None):
+    @staticmethod
+    def _one_output(columns):
+        if columns.shape[1] > 1:
+            raise ValueError(
+                f"y_true has {columns.shape[1]} outputs: draw them one by one, or take "
+                "ReliabilityDisplay."
+            )
+        return columns[:, 0]
+
+    def plot(self, ax: Any = None) -> Self:
         """Draw the points, their intervals and the diagonal.
 
         Parameters
@@ -90,8 +118,12 @@ class PredictionIntervalDisplay:
         """
         ax = check_axes(ax, "PredictionIntervalDisplay.plot")
         self.ax_, self.figure_ = ax, ax.figure
-        observed, mean = np.asarray(self.y_true, float), np.asarray(self.y_pred, float)
-        half = NormalDist().inv_cdf((1 + self.level) / 2) * np.asarray(self.y_std)
+        columns = check_columns(
+            y_true=self.y_true, y_pred=self.y_pred, y_std=self.y_std
+        )
+        observed, mean, std = (self._one_output(values) for values in columns)
+        check_spread("y_std", std)
+        half = NormalDist().inv_cdf((1 + self.level) / 2) * std
         inside = np.abs(observed - mean) <= half
         self.coverage_ = float(inside.mean())
         ends = [observed.min(), observed.max()]

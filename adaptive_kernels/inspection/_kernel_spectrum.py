@@ -1,11 +1,15 @@
 """Eigenvalues of kernels, and where a target sits among them."""
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length
 
-from .._arrays import to_numpy
+from .._arrays import ArrayLike, to_numpy
 from ..theory.kernel_regression.spectrum import Spectrum
 from ._style import COLORS, LINESTYLES, clear_frame, final_estimator, panels
 
@@ -51,12 +55,24 @@ class KernelSpectrumDisplay:
     ['mode', 'mode']
     """
 
-    def __init__(self, *, eigenvalues, cumulative_power=None):
+    def __init__(
+        self,
+        *,
+        eigenvalues: Mapping[str, np.ndarray],
+        cumulative_power: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         self.eigenvalues = eigenvalues
         self.cumulative_power = cumulative_power
 
     @classmethod
-    def from_kernels(cls, kernels, X, y=None, *, ax=None):
+    def from_kernels(
+        cls,
+        kernels: Mapping[str, Kernel | BaseEstimator],
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        ax: Any = None,
+    ) -> Self:
         """Decompose the kernels' matrices on some rows, and plot.
 
         Parameters
@@ -77,6 +93,7 @@ class KernelSpectrumDisplay:
         check_consistent_length(X, y)
         target = np.zeros(len(X)) if y is None else np.asarray(y, dtype=float)
         target = target - target.mean(axis=0)
+        power: dict[str, np.ndarray] | None
         eigenvalues, power = {}, {}
         for name, kernel in kernels.items():
             spectrum = Spectrum.of_kernel(_matrix(kernel, X), target)
@@ -87,7 +104,7 @@ class KernelSpectrumDisplay:
         power = None if y is None else power
         return cls(eigenvalues=eigenvalues, cumulative_power=power).plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw the eigenvalues, and the target's share beside them.
 
         Parameters
@@ -105,7 +122,7 @@ class KernelSpectrumDisplay:
             curves.append(self.cumulative_power)
         self.axes_ = panels(ax, len(curves), "KernelSpectrumDisplay.plot")
         self.figure_ = self.axes_[0].figure
-        self.lines_ = {name: [] for name in self.eigenvalues}
+        self.lines_: dict[str, list[Any]] = {name: [] for name in self.eigenvalues}
         for panel, values in zip(self.axes_, curves, strict=True):
             for index, (name, eigenvalues) in enumerate(self.eigenvalues.items()):
                 # Modes whose eigenvalues are rounding are in no particular order.

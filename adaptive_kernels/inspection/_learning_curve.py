@@ -1,9 +1,15 @@
 """Predicted learning curve over the measured one, and the modes behind it."""
 
-import numpy as np
-from sklearn.model_selection import learning_curve
+from collections.abc import Iterable
+from typing import Any, Self
 
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit, learning_curve
+
+from .._arrays import ArrayLike
 from ..analysis.learning_curve import learning_curve_theory, resolve
+from ..theory.kernel_regression.learning_curves import LearningCurveTheory
 from ._style import COLORS, GREY, clear_frame, panels
 
 _POINTS = 40
@@ -57,7 +63,13 @@ class LearningCurveTheoryDisplay:
     ['training rows', 'mode of the kernel, by eigenvalue']
     """
 
-    def __init__(self, *, theory, sizes=None, errors=None):
+    def __init__(
+        self,
+        *,
+        theory: LearningCurveTheory,
+        sizes: ArrayLike | None = None,
+        errors: ArrayLike | None = None,
+    ) -> None:
         self.theory = theory
         self.sizes = sizes
         self.errors = errors
@@ -65,16 +77,16 @@ class LearningCurveTheoryDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y,
+        estimator: BaseEstimator,
+        X: ArrayLike,
+        y: ArrayLike,
         *,
-        train_sizes=None,
-        cv=None,
-        n_jobs=None,
-        random_state=0,
-        ax=None,
-    ):
+        train_sizes: ArrayLike | None = None,
+        cv: int | BaseCrossValidator | BaseShuffleSplit | Iterable[Any] | None = None,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+        ax: Any = None,
+    ) -> Self:
         """Predict the learning curve from all rows, measure it by folds, and plot.
 
         The measurement trains on random subsets with scikit-learn's `learning_curve`.
@@ -131,7 +143,7 @@ class LearningCurveTheoryDisplay:
         )
         return cls(theory=theory, sizes=sizes, errors=-outputs * scores).plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw the errors, and beside them how the modes are learned.
 
         Parameters
@@ -147,6 +159,8 @@ class LearningCurveTheoryDisplay:
         self.axes_ = self._axes(ax)
         self.figure_ = self.axes_[0].figure
         self._draw_errors(self.axes_[0])
+        self.power_: Any
+        self.learnability_: list[Any]
         self.power_, self.learnability_ = None, []
         if len(self.axes_) == 2:
             self._draw_modes(self.axes_[1])

@@ -1,11 +1,14 @@
 """Neural collapse of kernels, compared on several data sets."""
 
+from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any, Self
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.gaussian_process.kernels import Kernel
 
+from .._arrays import ArrayLike
 from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
 from ..estimators.labels import one_vs_rest_targets
 from ..kernels import NNGP, NTK
@@ -91,13 +94,26 @@ class NeuralCollapseDisplay:
     array([ True, False])
     """
 
-    def __init__(self, *, scores, positions, xlabel="features"):
+    def __init__(
+        self,
+        *,
+        scores: Mapping[str, np.ndarray],
+        positions: Sequence[float],
+        xlabel: str = "features",
+    ) -> None:
         self.scores = scores
         self.positions = positions
         self.xlabel = xlabel
 
     @classmethod
-    def from_datasets(cls, datasets, *, kernels=None, xlabel="features", ax=None):
+    def from_datasets(
+        cls,
+        datasets: Mapping[Any, Sequence[tuple[ArrayLike, ArrayLike]]],
+        *,
+        kernels: Mapping[str, Kernel | BaseEstimator | None] | None = None,
+        xlabel: str = "features",
+        ax: Any = None,
+    ) -> Self:
         """Compute NC1 of every kernel on every data set, and plot.
 
         Parameters
@@ -140,7 +156,7 @@ class NeuralCollapseDisplay:
         }
         return cls(scores=scores, positions=positions, xlabel=xlabel).plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw a line for each kernel.
 
         Parameters

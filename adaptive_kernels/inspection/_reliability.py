@@ -1,12 +1,14 @@
 """Whether a model is right as often as it says."""
 
+from typing import Any, Self, cast
+
 import numpy as np
-from sklearn.base import is_classifier
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from .._arrays import to_numpy
+from .._arrays import ArrayLike, to_numpy
 from ..metrics import interval_coverage
+from ..metrics._validation import check_columns, check_labels, check_spread
 from ._style import COLORS, GREY, check_axes, clear_frame, last_step
 
 _CURVE, _DIAGONAL = "reliability curve", "reliability diagonal"
@@ -80,7 +82,15 @@ class ReliabilityDisplay:
     True
     """
 
-    def __init__(self, *, y_true, y_pred, y_std=None, confidence=None, n_bins=10):
+    def __init__(
+        self,
+        *,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        y_std: ArrayLike | None = None,
+        confidence: ArrayLike | None = None,
+        n_bins: int = 10,
+    ) -> None:
         self.y_true = y_true
         self.y_pred = y_pred
         self.y_std = y_std
@@ -88,7 +98,16 @@ class ReliabilityDisplay:
         self.n_bins = n_bins
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, n_bins=10, name=None, ax=None):
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        n_bins: int = 10,
+        name: str | None = None,
+        ax: Any = None,
+    ) -> Self:
         """Predict `X` and plot how reliable that is.
 
         Parameters
@@ -130,15 +149,15 @@ class ReliabilityDisplay:
     @classmethod
     def from_predictions(
         cls,
-        y_true,
-        y_pred,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
         *,
-        y_std=None,
-        confidence=None,
-        n_bins=10,
-        name=None,
-        ax=None,
-    ):
+        y_std: ArrayLike | None = None,
+        confidence: ArrayLike | None = None,
+        n_bins: int = 10,
+        name: str | None = None,
+        ax: Any = None,
+    ) -> Self:
         """Plot how reliable given predictions are.
 
         Parameters
@@ -164,7 +183,7 @@ class ReliabilityDisplay:
         )
         return display.plot(ax, name=name)
 
-    def plot(self, ax=None, *, name=None):
+    def plot(self, ax: Any = None, *, name: str | None = None) -> Self:
         """Draw the curve or the bins, and the diagonal.
 
         Parameters
@@ -184,8 +203,8 @@ class ReliabilityDisplay:
                 "Give y_std for the predictions of a regressor, or confidence for "
                 "those of a classifier, and not both."
             )
-        self.coverage_ = self.calibration_error_ = self.sampling_error_ = None
-        self.errorbar_ = None
+        self.coverage_ = self.calibration_error_ = cast(Any, None)
+        self.sampling_error_ = self.errorbar_ = cast(Any, None)
         regression = self.confidence is None
         measured = self._intervals() if regression else self._bins()
         self.ax_ = check_axes(ax, "ReliabilityDisplay.plot")
@@ -197,13 +216,10 @@ class ReliabilityDisplay:
 
     def _intervals(self):
         """Coverage at every level; returns the number of rows."""
-        arrays = {"y_true": self.y_true, "y_pred": self.y_pred, "y_std": self.y_std}
-        y, mean, std = _columns(arrays)
-        if not np.all(std > 0):
-            raise ValueError(
-                "y_std must be positive everywhere: give rows that the model was not "
-                "fitted to, or a model with noise."
-            )
+        y, mean, std = check_columns(
+            y_true=self.y_true, y_pred=self.y_pred, y_std=self.y_std
+        )
+        check_spread("y_std", std)
         outputs = [(y[:, c], mean[:, c], std[:, c]) for c in range(y.shape[1])]
         self.nominal_ = _LEVELS
         self.observed_ = np.array(
@@ -276,21 +292,13 @@ class ReliabilityDisplay:
         """Whether each prediction is right, and its confidence."""
         if not (isinstance(self.n_bins, (int, np.integer)) and self.n_bins > 0):
             raise ValueError(f"n_bins must be a positive integer, got {self.n_bins!r}.")
-        y, labels = to_numpy(self.y_true), to_numpy(self.y_pred)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = y[:, 0]
-        confidence = check_array(
-            to_numpy(self.confidence),
-            ensure_2d=False,
-            dtype=float,
-            input_name="confidence",
-        )
-        if not y.ndim == labels.ndim == confidence.ndim == 1:
+        y, labels = check_labels(y_true=self.y_true, y_pred=self.y_pred)
+        (confidence,) = check_columns(confidence=self.confidence)
+        if confidence.shape != (len(y), 1):
             raise ValueError(
-                "y_true, y_pred and confidence must be one-dimensional, got shapes "
-                f"{y.shape}, {labels.shape} and {confidence.shape}."
+                f"confidence must have shape ({len(y)},), got {confidence.shape}."
             )
-        check_consistent_length(y, labels, confidence)
+        confidence = confidence[:, 0]
         if confidence.min() < 0 or confidence.max() > 1 + 1e-9:
             raise ValueError("confidence must be a probability, between 0 and 1.")
         return y == labels, np.minimum(confidence, 1)
@@ -374,21 +382,6 @@ def _most_probable(estimator, X):
     probabilities = to_numpy(probabilities)
     classes = to_numpy(estimator.classes_)
     return classes[probabilities.argmax(axis=1)], probabilities.max(axis=1)
-
-
-def _columns(arrays):
-    """Finite float arrays of one shape (n_samples, n_outputs)."""
-    checked = [
-        check_array(to_numpy(values), ensure_2d=False, dtype=float, input_name=name)
-        for name, values in arrays.items()
-    ]
-    columns = [a[:, None] if a.ndim == 1 else a for a in checked]
-    if len({a.shape for a in columns}) > 1:
-        shapes = ", ".join(
-            f"{n} {a.shape}" for n, a in zip(arrays, checked, strict=True)
-        )
-        raise ValueError(f"All arrays must have the same shape, got {shapes}.")
-    return columns
 
 
 def _wilson(share, rows):

@@ -1,9 +1,14 @@
 """Train and test discrepancy from standard to mean-field scaling."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
 import numpy as np
 from sklearn.base import clone
 
+from .._arrays import ArrayLike
 from ..analysis.scaling_path import check_scalings, scaling_path
+from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
 from ..metrics import discrepancy
 from ._style import COLORS, GREY, clear_frame, panels
 
@@ -58,24 +63,32 @@ class ScalingPathDisplay:
     ['train', 'test']
     """
 
-    def __init__(self, *, paths, sampled=None):
+    def __init__(
+        self, *, paths: Mapping[str, np.ndarray], sampled: ArrayLike | None = None
+    ) -> None:
         self.paths = paths
         self.sampled = sampled
 
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y,
-        X_test,
-        y_test,
+        estimator: AdaptiveKernelRegressor,
+        X: ArrayLike,
+        y: ArrayLike,
+        X_test: ArrayLike,
+        y_test: ArrayLike,
         *,
-        approximations=("nngp", "tree", "one_loop", "rescaling", "gaussian"),
-        scalings=None,
-        sampled=None,
-        ax=None,
-    ):
+        approximations: Sequence[str] = (
+            "nngp",
+            "tree",
+            "one_loop",
+            "rescaling",
+            "gaussian",
+        ),
+        scalings: ArrayLike | None = None,
+        sampled: ArrayLike | None = None,
+        ax: Any = None,
+    ) -> Self:
         """Fit an adaptive kernel by several theories at every scaling, and plot.
 
         Parameters
@@ -114,13 +127,13 @@ default=("nngp", "tree", "one_loop", "rescaling", "gaussian")
             else:
                 model.set_params(approximation=name)
             path = scaling_path(model, X, y, scalings=scalings)
-            columns = [path.scalings]
+            columns: list[Any] = [path.scalings]
             for inputs, target in ((X, y), (X_test, y_test)):
                 columns.append(discrepancy(target, path.predict(inputs).T))
             paths[name] = np.column_stack(columns)
         return cls(paths=paths, sampled=sampled).plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw train and test discrepancy in two panels.
 
         Parameters
@@ -135,6 +148,7 @@ default=("nngp", "tree", "one_loop", "rescaling", "gaussian")
         """
         self.axes_ = panels(ax, 2, "ScalingPathDisplay.plot")
         self.figure_ = self.axes_[0].figure
+        self.errorbars_: list[Any]
         self.lines_, self.errorbars_ = {}, []
         for name, path in self.paths.items():
             label, color, style = _THEORIES.get(name, (name, "black", "-"))

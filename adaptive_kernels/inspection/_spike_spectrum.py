@@ -1,8 +1,13 @@
 """Singular values of features after one gradient step."""
 
-import numpy as np
+from typing import Any, Self
 
-from ..analysis.spike_spectrum import BEYOND_EDGE, spike_spectrum
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from .._arrays import ArrayLike
+from ..analysis.spike_spectrum import BEYOND_EDGE, SpikeSpectrum, spike_spectrum
+from ..estimators.one_step_features import OneStepSpikeFeatures
 from ._style import COLORS, GREY, check_axes, clear_frame
 
 
@@ -55,11 +60,18 @@ class SpikeSpectrumDisplay:
     'singular value'
     """
 
-    def __init__(self, *, spectrum):
+    def __init__(self, *, spectrum: SpikeSpectrum) -> None:
         self.spectrum = spectrum
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, degree=3, ax=None):
+    def from_estimator(
+        cls,
+        estimator: OneStepSpikeFeatures | Pipeline,
+        X: ArrayLike,
+        *,
+        degree: int = 3,
+        ax: Any = None,
+    ) -> Self:
         """Compute the spectrum of the features of `X`, and plot it.
 
         Parameters
@@ -79,7 +91,7 @@ class SpikeSpectrumDisplay:
         """
         return cls(spectrum=spike_spectrum(estimator, X, degree=degree)).plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw histograms of the bulk, and a stem for each outlier.
 
         Parameters

@@ -1,8 +1,12 @@
 """Spectrum of the learned weight covariance against its prior."""
 
-import numpy as np
+from collections.abc import Sequence
+from typing import Any, Self
 
-from .._arrays import to_numpy
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from .._arrays import ArrayLike, to_numpy
 from ._style import (
     COLORS,
     GREY,
@@ -85,12 +89,12 @@ class WeightCovarianceDisplay:
     def __init__(
         self,
         *,
-        weight_covariance,
-        prior_variance,
-        direction=None,
-        scale=None,
-        feature_names=None,
-    ):
+        weight_covariance: ArrayLike,
+        prior_variance: float,
+        direction: ArrayLike | None = None,
+        scale: float | None = None,
+        feature_names: Sequence[str] | None = None,
+    ) -> None:
         self.weight_covariance = weight_covariance
         self.prior_variance = prior_variance
         self.direction = direction
@@ -98,7 +102,14 @@ class WeightCovarianceDisplay:
         self.feature_names = feature_names
 
     @classmethod
-    def from_estimator(cls, estimator, *, direction=None, name=None, ax=None):
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        *,
+        direction: ArrayLike | None = None,
+        name: str | None = None,
+        ax: Any = None,
+    ) -> Self:
         """Plot `weight_covariance_` of a fitted adaptive kernel.
 
         Parameters
@@ -142,7 +153,7 @@ class WeightCovarianceDisplay:
         )
         return display.plot(ax, name=last.approximation if name is None else name)
 
-    def plot(self, ax=None, *, name="weight covariance"):
+    def plot(self, ax: Any = None, *, name: str = "weight covariance") -> Self:
         """Draw the spectrum and mark its spike.
 
         Parameters

@@ -1,6 +1,10 @@
 """Score along the path of widths."""
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from ._style import COLORS, LINESTYLES, check_axes, clear_frame, final_estimator
 
@@ -82,12 +86,17 @@ class WidthPathDisplay:
     'width (∞ is the NNGP)'
     """
 
-    def __init__(self, *, paths, score_name="predictive log density"):
+    def __init__(
+        self,
+        *,
+        paths: Mapping[tuple[str, str], np.ndarray],
+        score_name: str = "predictive log density",
+    ) -> None:
         self.paths = paths
         self.score_name = score_name
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None):
+    def from_estimator(cls, estimator: BaseEstimator, *, ax: Any = None) -> Self:
         """Plot the search of a fitted `AdaptiveKernelRegressorCV`.
 
         Parameters
@@ -103,13 +112,20 @@ class WidthPathDisplay:
             The drawn display.
         """
         search = final_estimator(estimator, "cv_results_")
+        needed = {"param_kernel", "param_covariance_type", "param_width"}
+        if missing := needed - search.cv_results_.keys():
+            raise TypeError(
+                f"cv_results_ of {type(search).__name__} has no {sorted(missing)}: "
+                "give an AdaptiveKernelRegressorCV or AdaptiveKernelClassifierCV, or a "
+                "search over kernel, covariance_type and width."
+            )
         scoring = getattr(search, "scoring", None)
         name = scoring if isinstance(scoring, str) else "score"
         if scoring is None:
             name = "predictive log density"
         return cls(paths=_width_paths(search.cv_results_), score_name=name).plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Draw the paths with error bars of one standard error over folds.
 
         Parameters

@@ -10,27 +10,49 @@ diagonal, (n,) against (n,), alike. `gain` multiplies S and D. On a GPU each cal
 kernel, `fused` from the formula that NumPy runs.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, pi, sqrt
+from typing import ClassVar, TypeAlias
 
-from .._arrays import clip, fused, in_place, is_numpy, namespace, special_function
+from .._arrays import (
+    Array,
+    clip,
+    fused,
+    in_place,
+    is_numpy,
+    namespace,
+    special_function,
+)
+
+# A vectorised function of a real variable.
+Function: TypeAlias = Callable[[Array], Array]
 
 
 class Activation:
     """Base of the activations that know their dual in closed form."""
 
-    name = None
+    name: ClassVar[str | None] = None
+    # Each activation has them; `dual` gives None for D without `derivative`.
+    __call__: Callable[..., Array]
+    dual: Callable[..., tuple[Array, Array | None]]
+    first_partials: Callable[..., tuple[Array, Array, Array]]
+    second_partials: Callable[..., tuple[Array, Array, Array]]
 
-    def derivative(self, z):
+    def derivative(self, z: Array) -> Array:
         """phi'(z); here by central differences, for functions without a formula."""
         step = 1e-5 * (1 + abs(z))
         return (self(z + step) - self(z - step)) / (2 * step)
 
-    def for_variances(self, *variances):
+    def for_variances(self, *variances: Array) -> Activation:
         """The dual prepared for the given pre-activation variances."""
         return self
 
-    def diagonal(self, q, gain=1.0, is_ntk=True):
+    def diagonal(
+        self, q: Array, gain: float = 1.0, is_ntk: bool = True
+    ) -> tuple[Array, Array, Array, Array | None]:
         """S(q), dS/dq, D(q), dD/dq at k = q1 = q2 = q; the last only for `is_ntk`."""
         s, _ = self.dual(q, q, q, gain, derivative=False)
         d, s1, s2 = self.first_partials(q, q, q, gain)
@@ -44,14 +66,16 @@ class Erf(Activation):
 
     name = "erf"
 
-    def __call__(self, z):
+    def __call__(self, z: Array) -> Array:
         return special_function("erf", z)
 
-    def derivative(self, z):
+    def derivative(self, z: Array) -> Array:
         return 2 / sqrt(pi) * namespace(z).exp(-z * z)
 
     @fused
-    def dual(self, k, q1, q2, gain=1.0, derivative=True):
+    def dual(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0, derivative: bool = True
+    ) -> tuple[Array, Array | None]:
         c, slope = self._correlation(k, q1, q2)
         d = self._slope(c, slope, q1, q2, gain) if derivative else None
         c = in_place("asin", c)
@@ -59,7 +83,7 @@ class Erf(Activation):
         return c, d
 
     @staticmethod
-    def _correlation(k, q1, q2):
+    def _correlation(k: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
         """The argument c of the arc sine, and dc/dk."""
         xp = namespace(k)
         scale = (2 / xp.sqrt(1 + 2 * q1)) * (1 / xp.sqrt(1 + 2 * q2))
@@ -69,7 +93,7 @@ class Erf(Activation):
         return c, scale
 
     @staticmethod
-    def _slope(c, scale, q1, q2, gain):
+    def _slope(c: Array, scale: Array, q1: Array, q2: Array, gain: float) -> Array:
         """D = (2 gain / pi) scale / sqrt(1 - c^2), in the memory of `scale`."""
         xp = namespace(c)
         root = c * c
@@ -84,21 +108,27 @@ class Erf(Activation):
         return scale
 
     @fused
-    def first_partials(self, k, q1, q2, gain=1.0):
+    def first_partials(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0
+    ) -> tuple[Array, Array, Array]:
         c, scale = self._correlation(k, q1, q2)
         d = self._slope(c, scale, q1, q2, gain)
         shared = d * k
         return d, shared * (-1 / (1 + 2 * q1)), shared * (-1 / (1 + 2 * q2))
 
     @fused
-    def second_partials(self, k, q1, q2, gain=1.0):
+    def second_partials(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0
+    ) -> tuple[Array, Array, Array]:
         det = (1 + 2 * q1) * (1 + 2 * q2) - 4 * k * k
         det = namespace(k).maximum(det, 1 + 2 * q1 + 2 * q2)
         root = 1 / namespace(k).sqrt(det)
         cube = 4 * gain / pi * root * root * root
         return 4 * k * cube, -(1 + 2 * q2) * cube, -(1 + 2 * q1) * cube
 
-    def diagonal(self, q, gain=1.0, is_ntk=True):
+    def diagonal(
+        self, q: Array, gain: float = 1.0, is_ntk: bool = True
+    ) -> tuple[Array, Array, Array, Array]:
         xp = namespace(q)
         root = xp.sqrt(1 + 4 * q)
         s = (2 * gain / pi) * xp.atan2(2 * q, root)
@@ -114,26 +144,28 @@ class PiecewiseLinear(Activation):
     positive: float = 1.0
     name = "piecewise_linear"
 
-    def __call__(self, z):
+    def __call__(self, z: Array) -> Array:
         value = clip(z, 0.0)
         if (self.negative, self.positive) != (0.0, 1.0):
             value *= self.positive - self.negative
             value += self.negative * z
         return value
 
-    def derivative(self, z):
+    def derivative(self, z: Array) -> Array:
         slope = namespace(z).astype(z > 0, z.dtype)
         if (self.negative, self.positive) != (0.0, 1.0):
             slope *= self.positive - self.negative
             slope += self.negative
         return slope
 
-    def _constants(self, gain):
+    def _constants(self, gain: float) -> tuple[float, float]:
         half = gain * (self.negative**2 + self.positive**2) / 2
         return half, gain * (self.negative - self.positive) ** 2 / (2 * pi)
 
     @fused
-    def dual(self, k, q1, q2, gain=1.0, derivative=True):
+    def dual(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0, derivative: bool = True
+    ) -> tuple[Array, Array | None]:
         half, kappa = self._constants(gain)
         if kappa == 0:
             return half * k, half + 0 * k if derivative else None
@@ -145,7 +177,9 @@ class PiecewiseLinear(Activation):
         return sine, d if derivative else None
 
     @fused
-    def first_partials(self, k, q1, q2, gain=1.0):
+    def first_partials(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0
+    ) -> tuple[Array, Array, Array]:
         half, kappa = self._constants(gain)
         if kappa == 0:
             return half + 0 * k, 0 * k, 0 * k
@@ -156,7 +190,9 @@ class PiecewiseLinear(Activation):
         return d, sine / _positive(q1), sine / _positive(q2)
 
     @fused
-    def second_partials(self, k, q1, q2, gain=1.0):
+    def second_partials(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0
+    ) -> tuple[Array, Array, Array]:
         _, kappa = self._constants(gain)
         xp = namespace(k)
         cosine, sine, radius = _angle(k, q1, q2)
@@ -165,17 +201,19 @@ class PiecewiseLinear(Activation):
         turn = cosine * cusp / -2
         return cusp / radius, turn / _positive(q1), turn / _positive(q2)
 
-    def diagonal(self, q, gain=1.0, is_ntk=True):
+    def diagonal(
+        self, q: Array, gain: float = 1.0, is_ntk: bool = True
+    ) -> tuple[Array, Array, Array, Array]:
         half, _ = self._constants(gain)
         return half * q, half + 0 * q, half + 0 * q, 0 * q
 
 
-def _positive(q):
+def _positive(q: Array) -> Array:
     """Variances that may divide: a row of zero variance then gives zero, not NaN."""
     return q + namespace(q).finfo(q.dtype).smallest_normal
 
 
-def _angle(k, q1, q2):
+def _angle(k: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:
     """Cosine, sine and product of lengths of pre-activations; zero rows are safe."""
     xp = namespace(k)
     radius = xp.sqrt(_positive(q1)) * xp.sqrt(_positive(q2))
@@ -189,14 +227,14 @@ def _angle(k, q1, q2):
     return cosine, in_place("sqrt", sine), radius
 
 
-def _piecewise_slope(cosine, half, kappa):
+def _piecewise_slope(cosine: Array, half: float, kappa: float) -> Array:
     d = in_place("acos", cosine)
     d *= -kappa
     d += half
     return d
 
 
-def _not_positive(exponent):
+def _not_positive(exponent: Array) -> Array:
     """Exponents that are negative but for rounding."""
     xp = namespace(exponent)
     if is_numpy(xp) and exponent.max() <= 0:
@@ -213,15 +251,17 @@ class Sine(Activation):
     phase: float = 0.0
     name = "sine"
 
-    def __call__(self, z):
+    def __call__(self, z: Array) -> Array:
         xp = namespace(z)
         return self.amplitude * xp.sin(self.frequency * z + self.phase)
 
-    def derivative(self, z):
+    def derivative(self, z: Array) -> Array:
         wave = namespace(z).cos(self.frequency * z + self.phase)
         return self.amplitude * self.frequency * wave
 
-    def _waves(self, k, q1, q2, gain):
+    def _waves(
+        self, k: Array, q1: Array, q2: Array, gain: float
+    ) -> tuple[Array, Array | None]:
         """The two waves with S = difference - total, D ~ difference + total."""
         xp = namespace(k)
         f2, half = self.frequency**2, gain * self.amplitude**2 / 2
@@ -238,7 +278,9 @@ class Sine(Activation):
         return difference, (half * tilt) * xp.exp(total)
 
     @fused
-    def dual(self, k, q1, q2, gain=1.0, derivative=True):
+    def dual(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0, derivative: bool = True
+    ) -> tuple[Array, Array | None]:
         f2 = self.frequency**2
         difference, total = self._waves(k, q1, q2, gain)
         if total is None:
@@ -246,13 +288,17 @@ class Sine(Activation):
         return difference - total, f2 * (difference + total) if derivative else None
 
     @fused
-    def first_partials(self, k, q1, q2, gain=1.0):
+    def first_partials(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0
+    ) -> tuple[Array, Array, Array]:
         s, d = self.dual(k, q1, q2, gain)
         shared = s * (-(self.frequency**2) / 2)
         return d, shared, shared
 
     @fused
-    def second_partials(self, k, q1, q2, gain=1.0):
+    def second_partials(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0
+    ) -> tuple[Array, Array, Array]:
         f2 = self.frequency**2
         s, d = self.dual(k, q1, q2, gain)
         return f2**2 * s, -f2 / 2 * d, -f2 / 2 * d
@@ -264,43 +310,49 @@ class GELU(Activation):
 
     name = "gelu"
 
-    def __call__(self, z):
+    def __call__(self, z: Array) -> Array:
         return z * special_function("ndtr", z)
 
-    def derivative(self, z):
+    def derivative(self, z: Array) -> Array:
         density = namespace(z).exp(-z * z / 2) / sqrt(2 * pi)
         return special_function("ndtr", z) + z * density
 
     @fused
-    def dual(self, k, q1, q2, gain=1.0, derivative=True):
+    def dual(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0, derivative: bool = True
+    ) -> tuple[Array, Array | None]:
         root = self._root(k, q1, q2)
         angle = namespace(k).atan2(k, root)
         s = gain / 4 * k + gain / (2 * pi) * (self._even(k, q1, q2, root) + k * angle)
         return s, self._slope(k, q1, q2, root, angle, gain) if derivative else None
 
     @staticmethod
-    def _root(k, q1, q2):
+    def _root(k: Array, q1: Array, q2: Array) -> Array:
         """Root of (1 + q1) (1 + q2) - k^2, which |k| <= sqrt(q1 q2) bounds below."""
         xp = namespace(k)
         return xp.sqrt(xp.maximum((1 + q1) * (1 + q2) - k * k, 1 + q1 + q2))
 
     @staticmethod
-    def _even(k, q1, q2, root):
+    def _even(k: Array, q1: Array, q2: Array, root: Array) -> Array:
         a, b = 1 + q1, 1 + q2
         return k / a * (k / b) / root + q1 / a * (q2 / b) * root
 
     @staticmethod
-    def _slope(k, q1, q2, root, angle, gain):
+    def _slope(
+        k: Array, q1: Array, q2: Array, root: Array, angle: Array, gain: float
+    ) -> Array:
         rest = 1 / (root * root) + (2 + q1 + q2) / (1 + q1) / (1 + q2)
         return gain / 4 + gain / (2 * pi) * (angle + k / root * rest)
 
     @fused
-    def first_partials(self, k, q1, q2, gain=1.0):
+    def first_partials(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0
+    ) -> tuple[Array, Array, Array]:
         root = self._root(k, q1, q2)
         d = self._slope(k, q1, q2, root, namespace(k).atan2(k, root), gain)
         even = self._even(k, q1, q2, root)
 
-        def partial(a, b, p, q):
+        def partial(a: Array, b: Array, p: Array, q: Array) -> Array:
             value = q / b * (root / a) + p / a * (q / root) - even / a
             value = value - even * (b / root) / (2 * root) - k / root * (k / a) / 2
             return gain / (2 * pi) * value
@@ -308,12 +360,14 @@ class GELU(Activation):
         return d, partial(1 + q1, 1 + q2, q1, q2), partial(1 + q2, 1 + q1, q2, q1)
 
     @fused
-    def second_partials(self, k, q1, q2, gain=1.0):
+    def second_partials(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0
+    ) -> tuple[Array, Array, Array]:
         root = self._root(k, q1, q2)
         square, ratio = root * root, k / root
         dd = (1 + (3 + q1 + q2) / square + 3 * ratio * ratio / square) / root
 
-        def partial(a, b):
+        def partial(a: Array, b: Array) -> Array:
             value = -1 / (a * a) - 1 / (2 * a) - (2 + q1 + q2) / a / (2 * square)
             return ratio * (value - 1.5 * (b / square) / square)
 

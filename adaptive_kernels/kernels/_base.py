@@ -12,8 +12,8 @@ from sklearn.gaussian_process.kernels import (
     Sum,
 )
 
-from .._arrays import as_float64, empty, namespace, to_numpy
-from ._activations import ACTIVATIONS, Activation
+from .._arrays import Array, ArrayLike, as_float64, empty, namespace, to_numpy
+from ._activations import ACTIVATIONS, Activation, Function
 from ._derivatives import parameter_derivative
 from ._hermite import HERMITE_ACTIVATIONS, HermiteActivation
 from ._recursion import Network, cross_matrices, features, symmetric_matrices, variances
@@ -21,7 +21,7 @@ from ._recursion import Network, cross_matrices, features, symmetric_matrices, v
 VARIANCES = ("weight_variance", "bias_variance", "readout_variance")
 
 
-def resolve_activation(activation):
+def resolve_activation(activation: str | Function | Activation) -> Activation:
     """The `Activation` behind a name, a function or an `Activation`."""
     if isinstance(activation, Activation):
         return activation
@@ -40,19 +40,19 @@ def resolve_activation(activation):
 class _Operators:
     """Sums, products and powers that stay on the arrays' library and type."""
 
-    def __add__(self, other):
+    def __add__(self, other: Kernel | float) -> "_Sum":
         return _Sum(self, _as_kernel(other))
 
-    def __radd__(self, other):
+    def __radd__(self, other: Kernel | float) -> "_Sum":
         return _Sum(_as_kernel(other), self)
 
-    def __mul__(self, other):
+    def __mul__(self, other: Kernel | float) -> "_Product":
         return _Product(self, _as_kernel(other))
 
-    def __rmul__(self, other):
+    def __rmul__(self, other: Kernel | float) -> "_Product":
         return _Product(_as_kernel(other), self)
 
-    def __pow__(self, exponent):
+    def __pow__(self, exponent: float) -> "_Power":
         return _Power(self, exponent)
 
 
@@ -71,7 +71,9 @@ class _Power(_Operators, Exponentiation):
 class Constant(_Operators, ConstantKernel):
     """scikit-learn's constant kernel, on any array library."""
 
-    def __call__(self, X, Y=None, eval_gradient=False):
+    def __call__(
+        self, X: ArrayLike, Y: ArrayLike | None = None, eval_gradient: bool = False
+    ) -> Array | tuple[Array, Array]:
         if eval_gradient:
             return super().__call__(X, Y, eval_gradient)
         X = _as_rows(X)
@@ -80,11 +82,11 @@ class Constant(_Operators, ConstantKernel):
         block[...] = self.constant_value
         return block
 
-    def diag(self, X):
+    def diag(self, X: ArrayLike) -> Array:
         return 0 * _as_rows(X)[:, 0] + self.constant_value
 
 
-def _as_kernel(value):
+def _as_kernel(value: Kernel | float) -> Kernel:
     return value if isinstance(value, Kernel) else Constant(value)
 
 
@@ -95,18 +97,18 @@ class WideKernel(_Operators, Kernel):
 
     def __init__(
         self,
-        activation="relu",
+        activation: str | Function | Activation = "relu",
         *,
-        depth=1,
-        weight_variance=1.0,
-        bias_variance=0.1,
-        readout_variance=1.0,
-        metric=None,
-        origin=None,
-        weight_variance_bounds=(1e-5, 1e5),
-        bias_variance_bounds=(1e-5, 1e5),
-        readout_variance_bounds=(1e-5, 1e5),
-    ):
+        depth: int = 1,
+        weight_variance: float = 1.0,
+        bias_variance: float = 0.1,
+        readout_variance: float = 1.0,
+        metric: ArrayLike | None = None,
+        origin: ArrayLike | None = None,
+        weight_variance_bounds: tuple[float, float] | str = (1e-5, 1e5),
+        bias_variance_bounds: tuple[float, float] | str = (1e-5, 1e5),
+        readout_variance_bounds: tuple[float, float] | str = (1e-5, 1e5),
+    ) -> None:
         self.activation = activation
         self.depth = depth
         self.weight_variance = weight_variance
@@ -118,28 +120,28 @@ class WideKernel(_Operators, Kernel):
         self.bias_variance_bounds = bias_variance_bounds
         self.readout_variance_bounds = readout_variance_bounds
 
-    def _hyperparameter(self, name):
+    def _hyperparameter(self, name: str) -> Hyperparameter:
         bounds = getattr(self, f"{name}_bounds")
         if getattr(self, name) == 0:
             bounds = "fixed"
         return Hyperparameter(name, "numeric", bounds)
 
     @property
-    def hyperparameter_weight_variance(self):
+    def hyperparameter_weight_variance(self) -> Hyperparameter:
         """Variance of first and hidden weights, as a hyperparameter."""
         return self._hyperparameter("weight_variance")
 
     @property
-    def hyperparameter_bias_variance(self):
+    def hyperparameter_bias_variance(self) -> Hyperparameter:
         """Variance of first and hidden biases, as a hyperparameter."""
         return self._hyperparameter("bias_variance")
 
     @property
-    def hyperparameter_readout_variance(self):
+    def hyperparameter_readout_variance(self) -> Hyperparameter:
         """Variance of the readout weights, as a hyperparameter."""
         return self._hyperparameter("readout_variance")
 
-    def network(self):
+    def network(self) -> Network:
         """The validated architecture behind this kernel.
 
         Returns
@@ -167,7 +169,7 @@ class WideKernel(_Operators, Kernel):
             origin=None if self.origin is None else _numbers("origin", self.origin),
         )
 
-    def metric_sqrt(self, n_features):
+    def metric_sqrt(self, n_features: int) -> np.ndarray | None:
         """A root R of the metric, M = R R': None, (d,) or (d, d).
 
         Raises
@@ -196,7 +198,7 @@ class WideKernel(_Operators, Kernel):
             raise ValueError("metric must be positive semi-definite.")
         return root
 
-    def _check_origin(self, n_features):
+    def _check_origin(self, n_features: int) -> None:
         if self.origin is None:
             return
         origin = _numbers("origin", self.origin)
@@ -208,10 +210,10 @@ class WideKernel(_Operators, Kernel):
         if not np.all(np.isfinite(origin)):
             raise ValueError("origin must be finite.")
 
-    def _features(self, X, network):
+    def _features(self, X: Array, network: Network) -> Array:
         return features(X, network, self.metric_sqrt(X.shape[1]))
 
-    def _matrices(self, X, Y, network):
+    def _matrices(self, X: ArrayLike, Y: ArrayLike | None, network: Network) -> tuple:
         X, Y = _as_rows(X), None if Y is None else _as_rows(Y)
         F = self._features(X, network)
         if Y is None:
@@ -220,7 +222,9 @@ class WideKernel(_Operators, Kernel):
             raise ValueError(f"X has {X.shape[1]} features, but Y has {Y.shape[1]}.")
         return cross_matrices(F, self._features(Y, network), network)
 
-    def __call__(self, X, Y=None, eval_gradient=False):
+    def __call__(
+        self, X: ArrayLike, Y: ArrayLike | None = None, eval_gradient: bool = False
+    ) -> Array | tuple[Array, Array]:
         """Kernel matrix, and optionally its gradient by `theta`.
 
         Parameters
@@ -243,7 +247,7 @@ class WideKernel(_Operators, Kernel):
         K = self._matrices(X, Y, network)[int(self._tangent)]
         return (K, self._gradient(X, K, network)) if eval_gradient else K
 
-    def _gradient(self, X, K, network):
+    def _gradient(self, X: ArrayLike, K: Array, network: Network) -> Array:
         # The slopes of tabulated duals at zero variance overflow single precision.
         F = self._features(as_float64(_as_rows(X)), network)
         derivatives = {
@@ -256,23 +260,23 @@ class WideKernel(_Operators, Kernel):
             return empty(K, (*K.shape, 0))
         return namespace(K).stack([derivatives[name]() for name in free], axis=-1)
 
-    def diag(self, X):
+    def diag(self, X: ArrayLike) -> Array:
         """Diagonal of the kernel matrix of X, in O(n d): array (n,)."""
         network = self.network()
         v = variances(self._features(_as_rows(X), network), network)
         return v.kernel(self._tangent)
 
-    def is_stationary(self):
+    def is_stationary(self) -> bool:
         """Whether the kernel depends on differences of inputs only: no."""
         return False
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return False
         ours, theirs = self.get_params(), other.get_params()
         return all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         activation = getattr(self.activation, "__name__", self.activation)
         parts = [repr(activation) if isinstance(activation, str) else str(activation)]
         parts += [f"depth={self.depth}"] if self.depth != 1 else []
@@ -285,7 +289,7 @@ class WideKernel(_Operators, Kernel):
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
-def _numbers(name, value):
+def _numbers(name: str, value: ArrayLike) -> np.ndarray:
     """A parameter as an array of floats."""
     try:
         return np.asarray(to_numpy(value), dtype=float)
@@ -293,7 +297,7 @@ def _numbers(name, value):
         raise ValueError(f"{name} must hold numbers, got {value!r}.") from None
 
 
-def _as_rows(X):
+def _as_rows(X: ArrayLike) -> Array:
     """X as a two-dimensional floating array; lists become NumPy."""
     if not hasattr(X, "shape") or hasattr(X, "iloc"):
         X = np.asarray(X)
@@ -379,7 +383,9 @@ origin, weight_variance_bounds, bias_variance_bounds, readout_variance_bounds :
 
     _tangent = True
 
-    def nngp_and_ntk(self, X, Y=None):
+    def nngp_and_ntk(
+        self, X: ArrayLike, Y: ArrayLike | None = None
+    ) -> tuple[Array, Array]:
         """NNGP and NTK of the same network in one pass.
 
         Parameters

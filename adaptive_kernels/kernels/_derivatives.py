@@ -1,10 +1,12 @@
 """Derivatives of the layer recursion: vector-Jacobian products and forward mode."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
+from typing import Self
 
-from .._arrays import block_size, in_threads, namespace, set_diagonal
-from ._recursion import slices_of, variances
+from .._arrays import Array, block_size, in_threads, namespace, set_diagonal
+from ._recursion import Network, Variances, slices_of, variances
 
 
 @dataclass
@@ -21,21 +23,21 @@ class Cotangents:
         Derivatives by the logarithm of the gain that leads into each later layer.
     """
 
-    hx: object
+    hx: Array
     bias: float
-    log_gains: list
+    log_gains: list[float]
 
     @property
-    def log_weight(self):
+    def log_weight(self) -> float:
         """Derivative by the log weight variance of the later layers."""
         return sum(self.log_gains)
 
     @property
-    def bias_variance(self):
+    def bias_variance(self) -> float:
         """Derivative by the bias variance, all layers."""
         return float(namespace(self.hx).sum(self.hx[:, 0])) + self.bias
 
-    def covariance(self, X, *, diagonal=False):
+    def covariance(self, X: Array, *, diagonal: bool = False) -> Array:
         """Derivative by Sigma in K_1 = bias_variance + X Sigma X': (d, d) or (d,)."""
         if diagonal:
             return namespace(X).sum(X * self.hx[:, 1:], axis=0)
@@ -45,13 +47,13 @@ class Cotangents:
 class _Reverse:
     """Reverse sweep of the layer recursion, accumulated over blocks of pairs."""
 
-    def __init__(self, F, raw, network, v):
+    def __init__(self, F: Array, raw: Array, network: Network, v: Variances) -> None:
         self.network, self.F, self.raw, self.v = network, F, raw, v
         self.q = [0 * self.v.q[0] for _ in range(network.depth)]
         self.hx = 0 * raw
         self.bias, self.log_gains = 0.0, [0.0] * (network.depth - 1)
 
-    def block(self, i, j, a):
+    def block(self, i: slice, j: slice, a: Array) -> None:
         """Add the pairs of rows i and columns j with kernel cotangent a."""
         xp, network = namespace(a), self.network
         q1, q2 = self.v.take(i, 0), self.v.take(j, 1)
@@ -81,7 +83,7 @@ class _Reverse:
         if i != j:
             self.hx[j, :] += sbar.T @ self.raw[i, :]
 
-    def absorb(self, other):
+    def absorb(self, other: Self) -> Self:
         """Add what another sweep has met; itself."""
         for own, more in zip(self.q, other.q, strict=True):
             own += more
@@ -91,12 +93,14 @@ class _Reverse:
         self.log_gains = [own + more for own, more in pairs]
         return self
 
-    def _later(self, layer, bias, log_gain):
+    def _later(self, layer: int, bias: Array, log_gain: Array) -> None:
         # Not yet numbers: those would wait for the device at every block.
         self.bias = self.bias + bias
         self.log_gains[layer - 1] = self.log_gains[layer - 1] + log_gain
 
-    def _tape(self, k, q1, q2):
+    def _tape(
+        self, k: Array, q1: list[Array], q2: list[Array]
+    ) -> tuple[list[Array], list[Array], list[Array]]:
         """Kernels, tangent kernels and slopes that enter each layer."""
         network, ks, ts, ds = self.network, [k], [k], []
         for layer in range(network.depth - 1):
@@ -109,7 +113,7 @@ class _Reverse:
                 ts.append(ks[-1] + d * ts[-1])
         return ks, ts, ds
 
-    def diagonal(self, a):
+    def diagonal(self, a: Array) -> Cotangents:
         """Add the diagonal with kernel cotangent a, and close the recursion."""
         xp, network, v = namespace(a), self.network, self.v
         sbar = tbar = a
@@ -131,7 +135,14 @@ class _Reverse:
         return Cotangents(self.hx, float(self.bias), gains)
 
 
-def vector_jacobian(X, F, network, v, cotangent, diagonal):
+def vector_jacobian(
+    X: Array,
+    F: Array,
+    network: Network,
+    v: Variances,
+    cotangent: Callable[[slice, slice], Array],
+    diagonal: Array,
+) -> Cotangents:
     """Gradient of sum_ij A_ij K_ij by its first-layer kernel and variances.
 
     Parameters
@@ -158,7 +169,7 @@ def vector_jacobian(X, F, network, v, cotangent, diagonal):
     raw = xp.concat([xp.ones_like(X[:, :1]), X], axis=1)
     slices = slices_of(X.shape[0], block_size(xp))
 
-    def panels(rows):
+    def panels(rows: list[slice]) -> _Reverse:
         reverse = _Reverse(F, raw, network, v)
         for i in rows:
             for j in slices[: slices.index(i) + 1]:
@@ -171,7 +182,9 @@ def vector_jacobian(X, F, network, v, cotangent, diagonal):
     return reduce(_Reverse.absorb, in_threads(panels, slices, F)).diagonal(diagonal)
 
 
-def cross_vector_jacobian(X, F, n_rows, network, cotangent, diagonal):
+def cross_vector_jacobian(
+    X: Array, F: Array, n_rows: int, network: Network, cotangent: Array, diagonal: Array
+) -> Cotangents:
     """Gradient of sum_ij A_ij K_ij between some rows and others, and sum_i a_i K_ii.
 
     Parameters
@@ -197,7 +210,7 @@ def cross_vector_jacobian(X, F, n_rows, network, cotangent, diagonal):
     v, size = variances(F, network), block_size(xp)
     half = 0.5 * cotangent  # the reverse sweep counts a pair twice
 
-    def panels(rows):
+    def panels(rows: list[slice]) -> _Reverse:
         reverse = _Reverse(F, raw, network, v)
         for i in rows:
             for j in slices_of(X.shape[0] - n_rows, size):
@@ -210,7 +223,7 @@ def cross_vector_jacobian(X, F, n_rows, network, cotangent, diagonal):
     return reverse.diagonal(xp.concat([diagonal, others]))
 
 
-def parameter_derivative(F, network, *, weight):
+def parameter_derivative(F: Array, network: Network, *, weight: bool) -> Array:
     """Derivative of the kernel matrix by log weight or log bias variance.
 
     Forward mode in full n x n matrices: what scikit-learn's `eval_gradient` asks for.
@@ -225,6 +238,7 @@ def parameter_derivative(F, network, *, weight):
         arguments = k, q[:, None], q[None, :], network.gain(layer)
         gain, shift = float(weight and not last), 0.0 if last else bias
         dshift = 0.0 if weight else shift
+        d: Array  # not None, as `derivative` is on by default
         s, d = dual.dual(*arguments)
         _, s1, s2 = dual.first_partials(*arguments)
         sq, sq1, slope_q, slope_q1 = v.slopes[layer]

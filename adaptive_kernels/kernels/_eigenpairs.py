@@ -1,5 +1,6 @@
 """Top eigenpairs of a kernel matrix: dense, by Lanczos, by Nystrom."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -9,6 +10,7 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from sklearn.utils import check_random_state
 
 from .._arrays import (
+    Array,
     as_float64,
     cholesky,
     eigh,
@@ -29,7 +31,12 @@ _BLOCK_BYTES = 2**27
 _SUBSAMPLE = 4000
 
 
-def top_eigenpairs(K, n_components, *, random_state=None):
+def top_eigenpairs(
+    K: Array,
+    n_components: int,
+    *,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[np.ndarray, Array]:
     """Largest eigenvalues of a kernel matrix, and their eigenvectors.
 
     Few components of a large matrix come from Lanczos iterations, checked to have
@@ -71,18 +78,20 @@ def top_eigenpairs(K, n_components, *, random_state=None):
     return np.maximum(values[::-1], 0), namespace(vectors).flip(vectors, axis=1)
 
 
-def _dense(K, k):
+def _dense(K: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     n = K.shape[0]
     return linalg.eigh(K, subset_by_index=(n - k, n - 1))
 
 
-def _lanczos(K, k, rng):
+def _lanczos(
+    K: np.ndarray, k: int, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
     n = K.shape[0]
     start = rng.standard_normal(n)
     try:
         values, vectors = eigsh(K, k, v0=start)
 
-        def deflated(v):
+        def deflated(v: np.ndarray) -> np.ndarray:
             return K @ v - vectors @ (values * (vectors.T @ v))
 
         rest = LinearOperator((n, n), matvec=deflated, dtype=float)
@@ -97,20 +106,20 @@ def _lanczos(K, k, rng):
 class KernelRows:
     """Kernel matrix between X and Y (None: X) that multiplies in blocks of rows."""
 
-    kernel: object
-    X: object
-    Y: object = None
+    kernel: Callable[..., Array]
+    X: Array
+    Y: Array | None = None
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """Rows and columns of the matrix."""
         return self.X.shape[0], self._columns.shape[0]
 
     @property
-    def _columns(self):
+    def _columns(self) -> Array:
         return self.X if self.Y is None else self.Y
 
-    def __matmul__(self, vectors):
+    def __matmul__(self, vectors: Array) -> Array:
         n, columns = self.shape
         blocks = [
             self.kernel(self.X[rows, :], self._columns) @ vectors
@@ -120,8 +129,13 @@ class KernelRows:
 
 
 def nystrom_eigenpairs(
-    kernel, X, n_components, *, n_subsample=_SUBSAMPLE, random_state=None
-):
+    kernel: Callable[..., Array],
+    X: Array,
+    n_components: int,
+    *,
+    n_subsample: int = _SUBSAMPLE,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[np.ndarray, Array]:
     """Approximate top eigenpairs of a kernel matrix that is never formed.
 
     Eigenvectors of a subsample extend to all rows, as in EigenPro. With them as a
@@ -163,7 +177,7 @@ def nystrom_eigenpairs(
     return values[:n_components], vectors[:, :n_components]
 
 
-def _one_pass(K, basis):
+def _one_pass(K: KernelRows, basis: Array) -> tuple[np.ndarray, Array]:
     """Eigenpairs of K Q (Q'KQ)^{-1} Q'K, shifted so that Q'KQ has a factor."""
     xp, image = namespace(basis), K @ basis
     largest = float(xp.max(xp.abs(image)))
@@ -176,19 +190,21 @@ def _one_pass(K, basis):
     return np.maximum(to_numpy(values) ** 2 - shift, 0), vectors
 
 
-def check_n_components(n_components):
+def check_n_components(n_components: int) -> None:
     """Raise unless there are components to speak of."""
     if not isinstance(n_components, Integral) or n_components < 1:
         raise ValueError(f"n_components must be an integer >= 1, got {n_components!r}.")
 
 
-def _significant(eigenvalues, n):
+def _significant(eigenvalues: np.ndarray, n: int) -> int:
     """How many of the eigenvalues, largest first, stand above rounding."""
     rounding = n * np.finfo(float).eps * eigenvalues[0]
     return int(np.sum(eigenvalues > max(rounding, VANISHING)))
 
 
-def significant_eigenpairs(eigenvalues, vectors, n_components):
+def significant_eigenpairs(
+    eigenvalues: np.ndarray, vectors: Array, n_components: int
+) -> tuple[np.ndarray, Array]:
     """The first pairs, without those that are rounding: ndarray (k,), array (n, k)."""
     k = min(n_components, _significant(eigenvalues, vectors.shape[0]))
     if k == 0:

@@ -10,11 +10,11 @@ from functools import lru_cache
 from math import ceil, sqrt
 
 import numpy as np
-from scipy.interpolate import make_interp_spline
+from scipy.interpolate import BSpline, make_interp_spline
 from scipy.special import factorial
 
-from .._arrays import asarray_like
-from ._activations import Activation
+from .._arrays import Array, asarray_like
+from ._activations import Activation, Function
 from ._base import resolve_activation
 from ._hermite import DEGREE, REACH, breakpoints, evaluate, expand, has_jumps, panels
 
@@ -42,30 +42,30 @@ class Expansion:
     jumps: bool
 
     @property
-    def mean(self):
+    def mean(self) -> float:
         """c_0."""
         return self.coefficients[0]
 
     @property
-    def linear(self):
+    def linear(self) -> float:
         """c_1."""
         return self.coefficients[1]
 
     @property
-    def nonlinear(self):
+    def nonlinear(self) -> float:
         """Mean square beyond the linear part."""
         return max(self.energy - self.mean**2 - self.linear**2, 0.0)
 
-    def has_degree(self, degree):
+    def has_degree(self, degree: int) -> bool:
         """Whether c_k is more than rounding."""
         share = abs(self.coefficients[degree]) * sqrt(factorial(degree))
         return bool(share > 1e-9 * sqrt(self.energy))
 
-    def centred(self, z):
+    def centred(self, z: Array) -> Array:
         """phi(z) - c_0 for any array, in its type."""
         return asarray_like(self.activation(z), z) - float(self.mean)
 
-    def shifted_mean(self, reach):
+    def shifted_mean(self, reach: float) -> BSpline:
         """T -> E[phi(z + t)] - c_0 for |t| <= `reach`, as a spline on the host."""
         reach = max(reach, 1.0)
         knots = np.linspace(-reach, reach, 2 * ceil(reach / _SPACING) + 7)
@@ -85,7 +85,7 @@ class Expansion:
         return make_interp_spline(knots, np.array(means) - self.mean, k=5)
 
 
-def expansion(activation):
+def expansion(activation: str | Function | Activation) -> Expansion:
     """Expansion of an activation, given by name or as a function.
 
     Raises
@@ -103,13 +103,13 @@ def expansion(activation):
     return found
 
 
-def any_expansion(activation):
+def any_expansion(activation: str | Function | Activation) -> Expansion:
     """The same for activations without a linear part, too."""
     return _expansion(resolve_activation(activation))
 
 
 @lru_cache(maxsize=32)
-def _expansion(activation):
+def _expansion(activation: Activation) -> Expansion:
     edges = breakpoints(activation, REACH)
     orthonormal, moments = expand(activation, 1.0, edges)
     coefficients = orthonormal / np.sqrt(factorial(np.arange(DEGREE + 1)))

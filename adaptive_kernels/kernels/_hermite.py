@@ -10,6 +10,8 @@ interpolated, so that a matrix costs one power series per entry. On the diagonal
 kinks make the series slow, S and D come from one-dimensional quadrature instead.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
 from math import floor, log2
@@ -17,8 +19,8 @@ from math import floor, log2
 import numpy as np
 from numpy.polynomial import chebyshev, legendre
 
-from .._arrays import asarray_like, clip, namespace, special_function, to_numpy
-from ._activations import Activation
+from .._arrays import Array, asarray_like, clip, namespace, special_function, to_numpy
+from ._activations import Activation, Function
 
 DEGREE = 60
 CHEBYSHEV_POINTS = 48
@@ -39,17 +41,18 @@ class HermiteActivation(Activation):
         Its derivative; None takes central differences.
     """
 
-    function: object
-    slope: object = None
+    function: Function
+    slope: Function | None = None
     name = "hermite"
 
-    def __call__(self, z):
+    def __call__(self, z: Array) -> Array:
         return self.function(z)
 
-    def derivative(self, z):
+    def derivative(self, z: Array) -> Array:
         return super().derivative(z) if self.slope is None else self.slope(z)
 
-    def for_variances(self, *variances):
+    def for_variances(self, *variances: Array) -> HermiteDual:
+        positive: list[np.ndarray] | np.ndarray
         positive = [to_numpy(v).ravel() for v in variances]
         positive = np.concatenate([v[v > 0] for v in positive])
         low, high = (positive.min(), positive.max()) if positive.size else (1.0, 1.0)
@@ -58,14 +61,14 @@ class HermiteActivation(Activation):
 
 
 @lru_cache(maxsize=64)
-def _prepared(function, low, high):
+def _prepared(function: Function, low: int, high: int) -> HermiteDual:
     return HermiteDual(function, 2.0**low, 2.0**high)
 
 
 class HermiteDual(Activation):
     """The dual of a function for pre-activation variances between two bounds."""
 
-    def __init__(self, function, low, high):
+    def __init__(self, function: Function, low: float, high: float) -> None:
         self.low, self.high = np.log(low), np.log(high)
         self.at_zero = float(evaluate(function, np.zeros(1))[0])
         grid = chebyshev.chebpts1(CHEBYSHEV_POINTS)
@@ -78,7 +81,9 @@ class HermiteDual(Activation):
         moments = np.log(np.maximum(np.stack([r[1] for r in rows]), 1e-300))
         self.moments = np.linalg.solve(fit, moments)
 
-    def _interpolate(self, table, q, derivative=False):
+    def _interpolate(
+        self, table: np.ndarray, q: np.ndarray, derivative: bool = False
+    ) -> np.ndarray:
         """Values, or d/dq, of the tabulated functions at q: shape q.shape + (p,)."""
         flat = np.clip(np.log(np.maximum(q.ravel(), 1e-300)), self.low, self.high)
         slope = 2 / (self.high - self.low)
@@ -90,7 +95,14 @@ class HermiteDual(Activation):
             values /= np.maximum(q.reshape(-1, 1), 1e-300)
         return values.reshape(*q.shape, -1)
 
-    def _series(self, k, q1, q2, tables, order=0):
+    def _series(
+        self,
+        k: Array,
+        q1: Array,
+        q2: Array,
+        tables: tuple[np.ndarray, np.ndarray],
+        order: int = 0,
+    ) -> Array:
         """Sum over degrees of table1 * table2 * d^order/d rho^order rho^degree."""
         one, two = (asarray_like(t, k) for t in tables)
         rho = _correlation(k, q1, q2)
@@ -101,7 +113,9 @@ class HermiteDual(Activation):
             total += (float(factor) * one[..., degree]) * two[..., degree]
         return total
 
-    def _tables(self, q1, q2):
+    def _tables(
+        self, q1: Array, q2: Array
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         q1, q2 = (to_numpy(q).astype(float) for q in (q1, q2))
         return (
             self._at(q1),
@@ -110,21 +124,25 @@ class HermiteDual(Activation):
             self._interpolate(self.coefficients, q2, derivative=True),
         )
 
-    def _at(self, q):
+    def _at(self, q: np.ndarray) -> np.ndarray:
         """Hermite coefficients; those of a constant where the variance is zero."""
         values = self._interpolate(self.coefficients, q)
         constant = np.zeros(DEGREE + 1)
         constant[0] = self.at_zero
         return np.where((q > 0)[..., None], values, constant)
 
-    def dual(self, k, q1, q2, gain=1.0, derivative=True):
+    def dual(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0, derivative: bool = True
+    ) -> tuple[Array, Array | None]:
         a1, a2 = (self._at(to_numpy(q).astype(float)) for q in (q1, q2))
         s = gain * self._series(k, q1, q2, (a1, a2))
         if not derivative:
             return s, None
         return s, gain * self._series(k, q1, q2, (a1, a2), 1) * _scale(q1, q2)
 
-    def first_partials(self, k, q1, q2, gain=1.0):
+    def first_partials(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0
+    ) -> tuple[Array, Array, Array]:
         a1, a2, b1, b2 = self._tables(q1, q2)
         scale = _scale(q1, q2)
         d = gain * self._series(k, q1, q2, (a1, a2), 1) * scale
@@ -132,7 +150,9 @@ class HermiteDual(Activation):
         s2 = gain * self._series(k, q1, q2, (a1, b2)) - d * k / (2 * _safe(q2))
         return d, s1, s2
 
-    def second_partials(self, k, q1, q2, gain=1.0):
+    def second_partials(
+        self, k: Array, q1: Array, q2: Array, gain: float = 1.0
+    ) -> tuple[Array, Array, Array]:
         a1, a2, b1, b2 = self._tables(q1, q2)
         scale, rho = _scale(q1, q2), _correlation(k, q1, q2)
         d = gain * self._series(k, q1, q2, (a1, a2), 1) * scale
@@ -142,7 +162,9 @@ class HermiteDual(Activation):
         turn = d + bend * rho
         return bend * scale, d1 - turn / (2 * _safe(q1)), d2 - turn / (2 * _safe(q2))
 
-    def diagonal(self, q, gain=1.0, is_ntk=True):
+    def diagonal(
+        self, q: Array, gain: float = 1.0, is_ntk: bool = True
+    ) -> tuple[Array, Array, Array, Array]:
         if is_ntk and self.jumps:
             raise ValueError(
                 "activation jumps, so its derivative has no finite variance and the "
@@ -158,29 +180,29 @@ class HermiteDual(Activation):
         return s, s1, d, d1
 
 
-def _tanh(z):
+def _tanh(z: Array) -> Array:
     return namespace(z).tanh(z)
 
 
-def _tanh_slope(z):
+def _tanh_slope(z: Array) -> Array:
     return 1 - _tanh(z) ** 2
 
 
-def _softplus(z):
+def _softplus(z: Array) -> Array:
     xp = namespace(z)
     return xp.log1p(xp.exp(-abs(z))) + clip(z, 0.0)
 
 
-def _softplus_slope(z):
+def _softplus_slope(z: Array) -> Array:
     return special_function("expit", z)
 
 
-def _elu(z):
+def _elu(z: Array) -> Array:
     xp = namespace(z)
     return xp.where(z > 0, z, xp.expm1(clip(z, high=0.0)))
 
 
-def _elu_slope(z):
+def _elu_slope(z: Array) -> Array:
     xp = namespace(z)
     return xp.exp(clip(z, high=0.0))
 
@@ -192,20 +214,22 @@ HERMITE_ACTIVATIONS = {
 }
 
 
-def _safe(q):
+def _safe(q: Array) -> Array:
     return namespace(q).where(q > 0, q, q + 1)
 
 
-def _scale(q1, q2):
+def _scale(q1: Array, q2: Array) -> Array:
     xp = namespace(q1)
     return 1 / xp.sqrt(_safe(q1)) / xp.sqrt(_safe(q2))
 
 
-def _correlation(k, q1, q2):
+def _correlation(k: Array, q1: Array, q2: Array) -> Array:
     return clip(k * _scale(q1, q2), -1.0, 1.0)
 
 
-def expand(function, q, edges):
+def expand(
+    function: Function, q: float, edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Hermite coefficients of phi(sqrt(q) z); E phi^2 and E phi'^2."""
     root = np.sqrt(q)
     inside = edges[np.abs(edges) < REACH * root] / root
@@ -224,14 +248,14 @@ def expand(function, q, edges):
     return a, np.array([np.sum(energy), np.sum(weight * slope**2)])
 
 
-def panels(edges):
+def panels(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gauss-Legendre nodes, half widths (panels, 1) and weights between the edges."""
     x, w = legendre.leggauss(_PANEL_ORDER)
     half, middle = np.diff(edges)[:, None] / 2, (edges[1:] + edges[:-1])[:, None] / 2
     return middle + half * x, half, half * w
 
 
-def hermite_values(z, degree=DEGREE):
+def hermite_values(z: np.ndarray, degree: int = DEGREE) -> np.ndarray:
     """Orthonormal probabilists' Hermite polynomials: (degree + 1, points)."""
     h = np.empty((degree + 1, len(z)))
     h[0] = 1.0
@@ -242,7 +266,7 @@ def hermite_values(z, degree=DEGREE):
 
 
 @lru_cache
-def _differentiation():
+def _differentiation() -> np.ndarray:
     """Matrix that differentiates the polynomial through values at the panel's nodes."""
     x, _ = legendre.leggauss(_PANEL_ORDER)
     vander = legendre.legvander(x, _PANEL_ORDER - 1)
@@ -250,7 +274,7 @@ def _differentiation():
     return np.stack(slopes, axis=1) @ np.linalg.inv(vander)
 
 
-def evaluate(function, points):
+def evaluate(function: Function, points: np.ndarray) -> np.ndarray:
     refusal = (
         "activation must be a vectorised function that returns finite real values of "
         "its argument's shape"
@@ -267,7 +291,7 @@ def evaluate(function, points):
     return values
 
 
-def has_jumps(function, edges):
+def has_jumps(function: Function, edges: np.ndarray) -> bool:
     """Whether the function is discontinuous at one of the edges."""
     # Further than the panels into which `breakpoints` locks a jump are wide.
     step = 2e-8 * np.maximum(1.0, np.abs(edges))
@@ -275,7 +299,7 @@ def has_jumps(function, edges):
     return bool(np.any(np.abs(values[1] - values[0]) > 1e-3 * (1 + np.abs(values[0]))))
 
 
-def breakpoints(function, reach):
+def breakpoints(function: Function, reach: float) -> np.ndarray:
     """Edges of panels in (-reach, reach) that resolve the function; kinks by bisection.
 
     A panel is resolved when the last Legendre modes of the function on it vanish.

@@ -13,9 +13,11 @@ pair of their row and column, and overwrite the diagonal, where angles are
 ill-conditioned. Work goes block by block, and a symmetric pair of blocks is done once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .._arrays import (
+    Array,
     asarray_like,
     block_size,
     empty,
@@ -42,10 +44,10 @@ class Network:
     bias_variance: float = 0.1
     readout_variance: float = 1.0
     is_ntk: bool = False
-    scales: tuple = ()
-    origin: object = None
+    scales: tuple[float, ...] = ()
+    origin: Array | None = None
 
-    def gain(self, layer):
+    def gain(self, layer: int) -> float:
         last = layer == self.depth - 1
         gain = self.readout_variance if last else self.weight_variance
         return gain * self.scales[layer] if self.scales else gain
@@ -61,30 +63,30 @@ class Variances:
     duals : the activation of each layer, prepared for these rows
     """
 
-    q: list
-    t: list
-    slopes: list
-    duals: list
+    q: list[Array]
+    t: list[Array]
+    slopes: list[tuple[Array, Array, Array, Array | None]]
+    duals: list[Activation]
 
     @property
-    def nngp(self):
+    def nngp(self) -> Array:
         return self.slopes[-1][0]
 
     @property
-    def ntk(self):
+    def ntk(self) -> Array:
         s, _, d, _ = self.slopes[-1]
         return s + d * self.t[-1]
 
-    def kernel(self, is_ntk):
+    def kernel(self, is_ntk: bool) -> Array:
         """Diagonal of the NTK or, without `is_ntk`, of the NNGP."""
         return self.ntk if is_ntk else self.nngp
 
-    def take(self, rows, axis):
+    def take(self, rows: slice, axis: int) -> list[Array]:
         index = (rows, None) if axis == 0 else (None, rows)
         return [q[index] for q in self.q]
 
 
-def apply_metric_sqrt(X, metric_sqrt):
+def apply_metric_sqrt(X: Array, metric_sqrt: Array | None) -> Array:
     """X R for a root R of a metric: None for the identity, (d,) a diagonal, (d, d)."""
     if metric_sqrt is None:
         return X
@@ -92,12 +94,12 @@ def apply_metric_sqrt(X, metric_sqrt):
     return X * metric_sqrt if metric_sqrt.ndim == 1 else X @ metric_sqrt
 
 
-def centered(X, origin):
+def centered(X: Array, origin: Array | None) -> Array:
     """X - origin, for an origin of None or (d,)."""
     return X if origin is None else X - asarray_like(origin, X)
 
 
-def features(X, network, metric_sqrt=None):
+def features(X: Array, network: Network, metric_sqrt: Array | None = None) -> Array:
     """Rows f with f f' = bias_variance + (weight_variance / d) X M X', M = R R'.
 
     `metric_sqrt` is as in `apply_metric_sqrt`; X is counted from the network's origin.
@@ -109,7 +111,7 @@ def features(X, network, metric_sqrt=None):
     return xp.concat([bias, X], axis=1)
 
 
-def variances(F, network):
+def variances(F: Array, network: Network) -> Variances:
     """Run the diagonal recursion on the rows of F."""
     q = [namespace(F).sum(F * F, axis=1)]
     t, slopes, duals = [q[0]], [], []
@@ -124,13 +126,19 @@ def variances(F, network):
     return Variances(q, t, slopes, duals)
 
 
-def slices_of(n, size):
+def slices_of(n: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def _pair_block(k, q1, q2, network, duals):
+def _pair_block(
+    k: Array,
+    q1: list[Array],
+    q2: list[Array],
+    network: Network,
+    duals: list[Activation],
+) -> tuple[Array, Array | None]:
     """NNGP and NTK (None unless `is_ntk`) of pairs with first-layer kernel k."""
-    t = k if network.is_ntk else None
+    t: Array = k if network.is_ntk else None
     for layer, dual in enumerate(duals):
         s, d = dual.dual(
             k, q1[layer], q2[layer], network.gain(layer), derivative=network.is_ntk
@@ -145,7 +153,12 @@ def _pair_block(k, q1, q2, network, duals):
     return k, t
 
 
-def each_cross_block(F, G, network, take):
+def each_cross_block(
+    F: Array,
+    G: Array,
+    network: Network,
+    take: Callable[[slice, slice, Array, Array | None], None],
+) -> None:
     """Call take(rows, columns, NNGP, NTK) for the pairs of rows of F and G.
 
     Threads share the rows out, so that rows of a result belong to one thread only.
@@ -155,7 +168,7 @@ def each_cross_block(F, G, network, take):
     size = block_size(namespace(F))
     columns = slices_of(G.shape[0], size)
 
-    def panels(rows):
+    def panels(rows: list[slice]) -> None:
         for i in rows:
             q1 = v.take(i, 0)
             for j in columns:
@@ -165,13 +178,13 @@ def each_cross_block(F, G, network, take):
     in_threads(panels, slices_of(F.shape[0], size), F)
 
 
-def cross_matrices(F, G, network):
+def cross_matrices(F: Array, G: Array, network: Network) -> tuple[Array, Array | None]:
     """NNGP and NTK (None unless `is_ntk`) between the rows of F and of G."""
     shape = (F.shape[0], G.shape[0])
     nngp = empty(F, shape)
-    ntk = empty(F, shape) if network.is_ntk else None
+    ntk: Array = empty(F, shape) if network.is_ntk else None
 
-    def take(i, j, s, t):
+    def take(i: slice, j: slice, s: Array, t: Array | None) -> None:
         nngp[i, j] = s
         if network.is_ntk:
             ntk[i, j] = t
@@ -180,7 +193,9 @@ def cross_matrices(F, G, network):
     return nngp, ntk
 
 
-def symmetric_matrices(F, network, v=None, *, lower=False):
+def symmetric_matrices(
+    F: Array, network: Network, v: Variances | None = None, *, lower: bool = False
+) -> tuple[Array, Array | None]:
     """NNGP and NTK (None unless `is_ntk`) among the rows of F.
 
     `v` are the variances of F where they are at hand. With `lower` the blocks above
@@ -191,7 +206,7 @@ def symmetric_matrices(F, network, v=None, *, lower=False):
     shape = (F.shape[0], F.shape[0])
     matrices = [empty(F, shape)] + [empty(F, shape)] * network.is_ntk
 
-    def panels(rows):
+    def panels(rows: list[slice]) -> None:
         for i in rows:
             q1 = v.take(i, 0)
             for j in slices[: slices.index(i) + 1]:

@@ -6,20 +6,34 @@ of n rows with kernel matrix K = V diag(l) V' estimates both parts,
     lam_i ~ l_i / n,    phi_i(x) ~ sqrt(n) / l_i  k_x' v_i,    k_x = (k(x, x_j))_j.
 """
 
+from collections.abc import Callable
 from numbers import Real
+from typing import TypeAlias
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.gaussian_process.kernels import Kernel
 
-from .._arrays import as_float64, asarray_like, check_memory, mirror_lower, namespace
+from .._arrays import (
+    Array,
+    ArrayLike,
+    as_float64,
+    asarray_like,
+    check_memory,
+    mirror_lower,
+    namespace,
+)
 from ._base import _as_rows, _Operators
 from ._eigenpairs import check_n_components, significant_eigenpairs, top_eigenpairs
+
+Spectrum: TypeAlias = str | float | Callable[[np.ndarray], np.ndarray]
 
 SPECTRA = {"flat": 0.0, "identity": 1.0}
 
 
-def modified_eigenvalues(eigenvalues, spectrum, n):
+def modified_eigenvalues(
+    eigenvalues: np.ndarray, spectrum: Spectrum, n: int
+) -> np.ndarray:
     """New eigenvalues g of the first modes of an n x n kernel matrix.
 
     Parameters
@@ -66,7 +80,7 @@ def modified_eigenvalues(eigenvalues, spectrum, n):
     return new
 
 
-def _exponent(spectrum):
+def _exponent(spectrum: str | float) -> float:
     if isinstance(spectrum, str) and spectrum in SPECTRA:
         return SPECTRA[spectrum]
     if isinstance(spectrum, Real) and np.isfinite(spectrum):
@@ -119,15 +133,23 @@ class ModifiedSpectrum(_Operators, Kernel):
     """
 
     def __init__(
-        self, base, sample, *, spectrum="flat", n_components=50, keep_tail=True
-    ):
+        self,
+        base: Kernel,
+        sample: ArrayLike,
+        *,
+        spectrum: Spectrum = "flat",
+        n_components: int = 50,
+        keep_tail: bool = True,
+    ) -> None:
         self.base = base
         self.sample = sample
         self.spectrum = spectrum
         self.n_components = n_components
         self.keep_tail = keep_tail
 
-    def __call__(self, X, Y=None, eval_gradient=False):
+    def __call__(
+        self, X: ArrayLike, Y: ArrayLike | None = None, eval_gradient: bool = False
+    ) -> Array | tuple[Array, Array]:
         """Kernel matrix in double precision.
 
         Parameters
@@ -162,18 +184,18 @@ class ModifiedSpectrum(_Operators, Kernel):
         K = mirror_lower(K) if Y is None else K
         return (K, np.empty((*K.shape, 0))) if eval_gradient else K
 
-    def diag(self, X):
+    def diag(self, X: ArrayLike) -> Array:
         """Diagonal of the kernel matrix of X: array (n,)."""
         X = as_float64(_as_rows(X))
         modes, weights = self._modes(X)
         change = namespace(X).sum(weights * modes**2, axis=1)
         return change + self.base.diag(X) if self.keep_tail else change
 
-    def is_stationary(self):
+    def is_stationary(self) -> bool:
         """Whether the kernel depends on differences of inputs only: no."""
         return False
 
-    def _modes(self, X):
+    def _modes(self, X: Array) -> tuple[Array, Array]:
         """k_x' v_i of every row x (n, k), and the weights (k,) of their products."""
         values, vectors = self._eigenpairs()
         n = vectors.shape[0]
@@ -182,7 +204,7 @@ class ModifiedSpectrum(_Operators, Kernel):
         cross = self.base(X, asarray_like(self.sample, X))
         return cross @ asarray_like(vectors, X), asarray_like(weights, X)
 
-    def _eigenpairs(self):
+    def _eigenpairs(self) -> tuple[np.ndarray, Array]:
         """Eigenpairs of the sample, computed again only where they may have changed."""
         source = self.base, self.n_components
         known = getattr(self, "_known", None)
@@ -197,13 +219,13 @@ class ModifiedSpectrum(_Operators, Kernel):
         self._known = self.sample, (clone(self.base), self.n_components), pairs
         return pairs
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return False
         ours, theirs = self.get_params(), other.get_params()
         return all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"ModifiedSpectrum({self.base!r}, spectrum={self.spectrum!r}, "
             f"n_components={self.n_components}, keep_tail={self.keep_tail})"

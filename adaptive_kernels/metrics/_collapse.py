@@ -11,10 +11,19 @@ over all rows, each an average over the rows i of a class or over all,
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from sklearn.gaussian_process.kernels import Kernel
 
-from .._arrays import as_float64, asarray_like, index_like, namespace, to_numpy
+from .._arrays import (
+    ArrayLike,
+    as_float64,
+    asarray_like,
+    index_like,
+    namespace,
+    to_numpy,
+)
 from ._gram import ROUNDING, Classes, Gram, read
 
 
@@ -47,7 +56,7 @@ class NeuralCollapse:
     class_within: np.ndarray
     class_distance: np.ndarray
 
-    def __str__(self):
+    def __str__(self) -> str:
         names = [str(name) for name in self.classes]
         wide = max(map(len, ["class", *names]))
         lines = [
@@ -66,7 +75,12 @@ class NeuralCollapse:
         return "\n".join(lines)
 
 
-def nc1_score(X, y, *, input="features"):
+def nc1_score(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    input: Literal["features", "kernel"] | Kernel = "features",
+) -> float:
     """Neural collapse NC1 = tr S_W / tr S_B: small where classes are tight and apart.
 
     Parameters
@@ -119,7 +133,12 @@ def nc1_score(X, y, *, input="features"):
     return neural_collapse(X, y, input=input).score
 
 
-def neural_collapse(X, y, *, input="features"):
+def neural_collapse(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    input: Literal["features", "kernel"] | Kernel = "features",
+) -> NeuralCollapse:
     """The parts of :func:`nc1_score`, in all and by class.
 
     Parameters

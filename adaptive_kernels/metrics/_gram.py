@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils import check_array
 
-from .._arrays import as_float64, diagonal, is_numpy, namespace, to_numpy
+from .._arrays import Array, as_float64, diagonal, is_numpy, namespace, to_numpy
 from ..kernels._recursion import slices_of
 
 # Distances that differ by less than this, relative to what they are made of, are equal.
@@ -70,6 +70,8 @@ class Gram:
     two slices, its `diagonal` (n,) and the `whole`.
     """
 
+    rows: Array
+
     def blocks(self):
         """Yield rows, columns and K there, for the lower triangle of blocks."""
         for i, j in _lower_pairs(self.rows.shape[0]):
@@ -92,7 +94,7 @@ class Gram:
 class Precomputed(Gram):
     """A Gram matrix in memory."""
 
-    rows: object
+    rows: Array
 
     def part(self, i, j):
         return self.rows[i, j]
@@ -108,7 +110,7 @@ class Precomputed(Gram):
 class Evaluated(Gram):
     """The Gram matrix of a scikit-learn kernel among some rows."""
 
-    rows: object
+    rows: Array
     kernel: Kernel
 
     def part(self, i, j):
@@ -128,9 +130,9 @@ class Evaluated(Gram):
 class Moved(Gram):
     """K - r 1' - 1 r' for a vector r."""
 
-    rows: object
+    rows: Array
     gram: Gram
-    shift: object
+    shift: Array
 
     def part(self, i, j):
         return self.gram.part(i, j) - self.shift[i, None] - self.shift[None, j]

@@ -1,14 +1,23 @@
 """Metrics of kernels: alignment with targets, effective dimension."""
 
-import numpy as np
+from typing import Literal
 
-from .._arrays import asarray_like, check_memory, namespace, to_numpy
+import numpy as np
+from sklearn.gaussian_process.kernels import Kernel
+
+from .._arrays import ArrayLike, asarray_like, check_memory, namespace, to_numpy
 from ._gram import ROUNDING, Classes, Gram, check_length, read
 
 _INDEFINITE = 1e-6
 
 
-def kernel_target_alignment(X, y, *, input="kernel", centered=True):
+def kernel_target_alignment(
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    input: Literal["kernel", "features"] | Kernel = "kernel",
+    centered: bool = True,
+) -> float:
     """Alignment <K, YY'> / (|K| |YY'|) of a kernel matrix with its targets.
 
     Parameters
@@ -109,7 +118,12 @@ def _gram_sums(gram, Y, centered):
     return inner, square if square > vanishing else 0.0
 
 
-def effective_dimension(X, alpha, *, input="kernel"):
+def effective_dimension(
+    X: ArrayLike,
+    alpha: float | ArrayLike,
+    *,
+    input: Literal["kernel", "features"] | Kernel = "kernel",
+) -> float | np.ndarray:
     """Effective dimension tr K (K + alpha I)^-1 of a kernel at noise alpha.
 
     It is the number of degrees of freedom that a Gaussian process of noise variance

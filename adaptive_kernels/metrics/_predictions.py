@@ -3,10 +3,17 @@
 import numpy as np
 from scipy.stats import norm
 
-from .._arrays import to_numpy
+from .._arrays import ArrayLike, to_numpy
+from ._validation import check_columns, check_spread, check_weights
 
 
-def predictive_log_density(y_true, mean, std, *, sample_weight=None):
+def predictive_log_density(
+    y_true: ArrayLike,
+    mean: ArrayLike,
+    std: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+) -> float:
     """Mean log density of observations under normal predictions; higher is better.
 
     Parameters
@@ -23,7 +30,8 @@ def predictive_log_density(y_true, mean, std, *, sample_weight=None):
     Raises
     ------
     ValueError
-        If a standard deviation is not positive.
+        If a standard deviation is not positive, a weight is negative, shapes differ,
+        or values are missing.
 
     Examples
     --------
@@ -32,26 +40,27 @@ def predictive_log_density(y_true, mean, std, *, sample_weight=None):
     -0.9189
     """
     density = log_densities(y_true, mean, std)
-    weights = None if sample_weight is None else to_numpy(sample_weight)
+    weights = check_weights(sample_weight, len(density))
     return float(np.average(density, weights=weights))
 
 
 def log_densities(y_true, mean, std):
     """Log density of every observation, outputs summed: (n_samples,)."""
     z, std = _standardized(y_true, mean, std)
-    density = -0.5 * (z**2 + np.log(2 * np.pi * std**2))
-    return density if density.ndim == 1 else density.sum(axis=1)
+    # The logarithm of a square would over- or underflow.
+    return np.sum(-0.5 * z**2 - np.log(std) - 0.5 * np.log(2 * np.pi), axis=1)
 
 
 def _standardized(y_true, mean, std):
-    """Errors in units of the predicted standard deviation, and the latter."""
-    y_true, mean, std = (to_numpy(a).astype(float) for a in (y_true, mean, std))
-    if not np.all(std > 0):
-        raise ValueError("std must be positive everywhere.")
+    """Columns of errors in predicted standard deviations, and of the latter."""
+    y_true, mean, std = check_columns(y_true=y_true, mean=mean, std=std)
+    check_spread("std", std)
     return (y_true - mean) / std, std
 
 
-def interval_coverage(y_true, mean, std, *, level=0.9):
+def interval_coverage(
+    y_true: ArrayLike, mean: ArrayLike, std: ArrayLike, *, level: float = 0.9
+) -> float:
     """Share of observations inside the central normal intervals predicted for them.
 
     Calibrated predictions give `level`, up to a standard error of
@@ -72,7 +81,8 @@ def interval_coverage(y_true, mean, std, *, level=0.9):
     Raises
     ------
     ValueError
-        If a standard deviation is not positive, or `level` not between 0 and 1.
+        If a standard deviation is not positive, `level` not between 0 and 1, shapes
+        differ, or values are missing.
 
     Examples
     --------
@@ -86,7 +96,7 @@ def interval_coverage(y_true, mean, std, *, level=0.9):
     return float(np.mean(np.abs(z) <= norm.ppf((1 + level) / 2)))
 
 
-def discrepancy(y_true, y_pred):
+def discrepancy(y_true: ArrayLike, y_pred: ArrayLike) -> float | np.ndarray:
     """Mean of y (y - f): how far predictions stay behind the labels along them.
 
     For labels -1 and 1 it is one minus the mean margin.
@@ -111,11 +121,12 @@ def discrepancy(y_true, y_pred):
     >>> discrepancy([1.0, -1.0], [0.75, -0.5])
     0.375
     """
-    y_true, y_pred = (to_numpy(a).astype(float) for a in (y_true, y_pred))
-    if y_true.ndim != 1 or y_true.size == 0 or y_pred.shape[:1] != y_true.shape:
+    (y,) = check_columns(y_true=y_true)
+    (predictions,) = check_columns(y_pred=y_pred)
+    if y.shape[1] > 1 or len(y) != len(predictions):
         raise ValueError(
-            f"y_true must be one-dimensional and as long as y_pred, got shapes "
-            f"{y_true.shape} and {y_pred.shape}."
+            "y_true must be one-dimensional and as long as y_pred, got shapes "
+            f"{np.shape(to_numpy(y_true))} and {np.shape(to_numpy(y_pred))}."
         )
-    value = np.mean(y_true**2) - y_true @ y_pred / len(y_true)
-    return float(value) if np.ndim(value) == 0 else value
+    value = np.mean(y**2) - y[:, 0] @ predictions / len(y)
+    return float(value[0]) if np.ndim(to_numpy(y_pred)) == 1 else value

@@ -1,21 +1,29 @@
 """Kernels, covariance types and widths of classifiers stacked by cross-validation."""
 
+from collections.abc import Callable, Iterable, Sequence
 from math import inf, isinf
 from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import StratifiedKFold, check_cv
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    BaseShuffleSplit,
+    StratifiedKFold,
+    check_cv,
+)
 from sklearn.utils.validation import check_is_fitted
 
-from .._arrays import as_float64, asarray_like, to_numpy
+from .._arrays import Array, as_float64, asarray_like, to_numpy
 from ..estimators.adaptive_classifier import AdaptiveKernelClassifier
+from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
 from ..estimators.class_posteriors import calibrated
 from ..estimators.labels import codes_of, one_vs_rest_targets
 from ..inference.streaming import RowStream
-from ..kernels import NNGP
+from ..kernels import NNGP, NTK
 from .folds import MOST_FOLDS, default_folds, stratified_folds
 from .grids import check_grids, make_templates
 from .scores import HeldOutScore
@@ -128,22 +136,22 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
 
     def __init__(
         self,
-        kernels=None,
+        kernels: Sequence[NNGP | NTK] | None = None,
         *,
-        widths=(0.1, 1, 10, 100, inf),
-        covariance_types=("diag", "full"),
-        cv=None,
-        scoring=None,
-        n_jobs=None,
-        class_weight=None,
-        optimizer="evidence",
-        n_restarts_optimizer=0,
-        n_inducing=None,
-        max_iter=20,
-        tol=2.0,
-        device=None,
-        random_state=None,
-    ):
+        widths: Sequence[float] | np.ndarray = (0.1, 1, 10, 100, inf),
+        covariance_types: Sequence[str] = ("diag", "full"),
+        cv: int | BaseCrossValidator | BaseShuffleSplit | Iterable[Any] | None = None,
+        scoring: str | Callable[..., float] | None = None,
+        n_jobs: int | None = None,
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        optimizer: Literal["evidence"] | None = "evidence",
+        n_restarts_optimizer: int = 0,
+        n_inducing: int | None = None,
+        max_iter: int = 20,
+        tol: float = 2.0,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.kernels = kernels
         self.widths = widths
         self.covariance_types = covariance_types
@@ -169,7 +177,9 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         template = AdaptiveKernelClassifier(
             class_weight=self.class_weight, n_inducing=self.n_inducing, **shared
         )
-        scorer = self.scoring and ClassScorer(template, classes, self.scoring)
+        scorer = None
+        if self.scoring is not None:
+            scorer = ClassScorer(template, classes, self.scoring)
         folds = list(self._splitter(codes).split(to_numpy(X), codes))
         # In floats, since -1 is no unsigned integer.
         targets = one_vs_rest_targets(codes, len(classes))
@@ -229,26 +239,26 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         return StratifiedKFold(n_splits, shuffle=True, random_state=seed)
 
     @property
-    def regressor_(self):
+    def regressor_(self) -> AdaptiveKernelRegressor:
         """The fitted regressor of `best_estimator_`."""
         check_is_fitted(self)
         return self.best_estimator_.regressor_
 
     @property
-    def feature_importances_(self):
+    def feature_importances_(self) -> Array:
         """Weighted mean of the members' importances: (d,)."""
         check_is_fitted(self)
         shares = [member.feature_importances_ for member in self.members_]
         return average(self.weights_, shares)
 
     @property
-    def alpha_(self):
+    def alpha_(self) -> float:
         """Noise variance of the labels in `best_estimator_`."""
         check_is_fitted(self)
         return self.best_estimator_.alpha_
 
     @property
-    def leave_one_out_log_loss_(self):
+    def leave_one_out_log_loss_(self) -> float:
         """That of `best_estimator_`."""
         check_is_fitted(self)
         return self.best_estimator_.leave_one_out_log_loss_

@@ -1,8 +1,11 @@
 """Kernels, covariance types, widths and scalings stacked by cross-validation."""
 
+from collections.abc import Callable, Iterable, Sequence
 from math import inf, isinf
 from numbers import Integral
+from typing import Any, Literal, Self
 
+import numpy as np
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -11,12 +14,17 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import KFold, check_cv
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    BaseShuffleSplit,
+    KFold,
+    check_cv,
+)
 from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from .._arrays import check_device
+from .._arrays import Array, ArrayLike, check_device
 from .._sklearn import fit_context
 from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
 from ..estimators.base import (
@@ -25,7 +33,7 @@ from ..estimators.base import (
     validate_rows,
     validate_training,
 )
-from ..kernels import NNGP
+from ..kernels import NNGP, NTK
 from ..theory.finite_width.approximations import APPROXIMATIONS
 from .folds import default_folds, random_folds
 from .grids import check_grids, make_templates
@@ -156,26 +164,26 @@ normalize_y, tol, device, random_state :
 
     def __init__(
         self,
-        kernels=None,
+        kernels: Sequence[NNGP | NTK] | None = None,
         *,
-        widths=(0.1, 1, 10, 100, inf),
-        scalings=(1.0,),
-        covariance_types=("diag", "full"),
-        cv=None,
-        scoring=None,
-        n_jobs=None,
-        scale_noise=False,
-        approximation="gaussian",
-        alpha=1e-2,
-        optimizer="evidence",
-        n_restarts_optimizer=0,
-        n_inducing=None,
-        normalize_y=True,
-        max_iter=50,
-        tol=0.2,
-        device=None,
-        random_state=None,
-    ):
+        widths: Sequence[float] | np.ndarray = (0.1, 1, 10, 100, inf),
+        scalings: Sequence[float] | np.ndarray = (1.0,),
+        covariance_types: Sequence[str] = ("diag", "full"),
+        cv: int | BaseCrossValidator | BaseShuffleSplit | Iterable[Any] | None = None,
+        scoring: str | Callable[..., float] | None = None,
+        n_jobs: int | None = None,
+        scale_noise: bool = False,
+        approximation: str = "gaussian",
+        alpha: float = 1e-2,
+        optimizer: Literal["evidence"] | None = "evidence",
+        n_restarts_optimizer: int = 0,
+        n_inducing: int | None = None,
+        normalize_y: bool = True,
+        max_iter: int = 50,
+        tol: float = 0.2,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.kernels = kernels
         self.widths = widths
         self.scalings = scalings
@@ -201,7 +209,9 @@ normalize_y, tol, device, random_state :
         return tags
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Search, then fit the members of the mixture to all rows.
 
         Parameters
@@ -277,18 +287,20 @@ normalize_y, tol, device, random_state :
         self.n_splits_ = len(folds)
 
     @property
-    def n_iter_(self):
+    def n_iter_(self) -> int:
         """Iterations of the last run of the optimizer for `best_estimator_`."""
         return self.best_estimator_.n_iter_
 
     @property
-    def feature_importances_(self):
+    def feature_importances_(self) -> Array:
         """Weighted mean of the members' importances: array (n_features,)."""
         check_is_fitted(self)
         shares = [member.feature_importances_ for member in self.members_]
         return average(self.weights_, shares)
 
-    def predict(self, X, return_std=False, return_cov=False):
+    def predict(
+        self, X: ArrayLike, return_std: bool = False, return_cov: bool = False
+    ) -> Array | tuple[Array, Array]:
         """Predict a new observation by the mixture: mean, and optionally its spread.
 
         Parameters
@@ -313,7 +325,12 @@ normalize_y, tol, device, random_state :
     def _validate_rows(self, X, method):
         return validate_rows(self, X, method, attribute="feature_importances_")
 
-    def sample_y(self, X, n_samples=1, random_state=0):
+    def sample_y(
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> np.ndarray:
         """Draw new observations at X, jointly over rows, as normal ones.
 
         Parameters
@@ -327,10 +344,12 @@ normalize_y, tol, device, random_state :
         samples : ndarray of shape (n_rows, n_samples) or (n_rows, n_outputs, n_samples)
         """
         X = self._validate_rows(X, "sample_y")
-        prediction = predict_mixture(self.members_, self.weights_, X, return_cov=True)
+        prediction: tuple[Array, Array] = predict_mixture(
+            self.members_, self.weights_, X, return_cov=True
+        )
         return draw_jointly(*prediction, n_samples, random_state)
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> Array:
         """Map inputs into the learned metric of the best estimator.
 
         Parameters

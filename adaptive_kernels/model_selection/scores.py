@@ -1,10 +1,12 @@
 """Scores of fitted models on rows held out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from .._arrays import to_numpy
+from .._arrays import Array, to_numpy
 from ..metrics._predictions import log_densities
 
 
@@ -17,8 +19,8 @@ class HeldOutScore:
         log density
     """
 
-    log_density: object
-    scorer: object = None
+    log_density: Callable[[Any, Array, Array], np.ndarray]
+    scorer: Callable[..., float] | None = None
 
     def __call__(self, model, X, y, sample_weight):
         """The score and, if it is their mean, the log density of every row."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .._arrays import ArrayLike
 from ..kernels._recursion import slices_of
 
 BLOCK = 2**20
@@ -38,7 +39,7 @@ def _r_hat(halves):
         return np.sqrt(pooled / within)
 
 
-def split_r_hat(draws):
+def split_r_hat(draws: ArrayLike) -> np.ndarray:
     """Ratio of pooled to within-chain standard deviation of split chains.
 
     Parameters
@@ -72,7 +73,7 @@ def split_r_hat(draws):
     return _by_column(draws, _r_hat)
 
 
-def effective_sample_size(draws):
+def effective_sample_size(draws: ArrayLike) -> np.ndarray:
     """Number of independent draws whose mean is as accurate as that of the chains.
 
     Parameters

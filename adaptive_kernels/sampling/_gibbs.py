@@ -5,25 +5,27 @@ from math import sqrt
 
 import numpy as np
 
-from .._arrays import small_problem_threads
-from ..kernels import PiecewiseLinear
+from .._arrays import ArrayLike, small_problem_threads
+from ..kernels import NNGP, PiecewiseLinear
+from ._posterior import Posterior
 from ._run import check_counts, generator, prepare, progress_bar
+from ._samples import NetworkSamples
 
 
 def sample_linear_network(
-    kernel,
-    X,
-    y,
+    kernel: NNGP,
+    X: ArrayLike,
+    y: ArrayLike,
     *,
-    alpha,
-    width,
-    X_test=None,
-    n_chains=8,
-    n_warmup=200,
-    n_samples=1000,
-    random_state=None,
-    progress=False,
-):
+    alpha: float,
+    width: int,
+    X_test: ArrayLike | None = None,
+    n_chains: int = 8,
+    n_warmup: int = 200,
+    n_samples: int = 1000,
+    random_state: int | np.random.RandomState | None = None,
+    progress: bool = False,
+) -> NetworkSamples:
     """Draw linear networks from their posterior by Gibbs sampling.
 
     Given the other layers each layer is Gaussian, and is drawn exactly: chains have
@@ -123,9 +125,9 @@ class Gibbs:
     U, s, Vt : singular value decomposition of the first layer's inputs
     """
 
-    posterior: object
+    posterior: Posterior
     n_chains: int
-    rng: object
+    rng: np.random.Generator
     U: np.ndarray
     s: np.ndarray
     Vt: np.ndarray

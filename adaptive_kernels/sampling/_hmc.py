@@ -5,8 +5,10 @@ from math import ceil, exp, log, sqrt
 
 import numpy as np
 
-from .._arrays import small_problem_threads
+from .._arrays import ArrayLike, small_problem_threads
+from ..kernels import NNGP
 from ._run import check_counts, generator, prepare, progress_bar
+from ._samples import NetworkSamples
 
 ACCEPTANCE = 0.8
 RATE = 0.025
@@ -14,19 +16,19 @@ MAX_LEAPFROGS = 1000
 
 
 def sample_network(
-    kernel,
-    X,
-    y,
+    kernel: NNGP,
+    X: ArrayLike,
+    y: ArrayLike,
     *,
-    alpha,
-    width,
-    X_test=None,
-    n_chains=24,
-    n_warmup=500,
-    n_samples=1000,
-    random_state=None,
-    progress=False,
-):
+    alpha: float,
+    width: int,
+    X_test: ArrayLike | None = None,
+    n_chains: int = 24,
+    n_warmup: int = 500,
+    n_samples: int = 1000,
+    random_state: int | np.random.RandomState | None = None,
+    progress: bool = False,
+) -> NetworkSamples:
     """Draw networks of finite width from their posterior by Hamiltonian Monte Carlo.
 
     Step size and trajectory length are shared by the chains and adapt during warm-up:

@@ -1,14 +1,18 @@
 """Draws of networks, kept while chains run and summarised afterwards."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 from warnings import warn
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from .._arrays import ArrayLike
 from ..kernels._recursion import slices_of
 from ._diagnostics import BLOCK, effective_sample_size, split_r_hat, standard_error
+from ._posterior import Posterior
 
 MAX_R_HAT = 1.05
 MIN_SAMPLE_SIZE = 100
@@ -43,12 +47,12 @@ class NetworkSamples:
     trajectory_length: float | None = None
 
     @cached_property
-    def r_hat(self):
+    def r_hat(self) -> float:
         """Largest split R-hat of the training outputs and the readout's scale."""
         return float(max(np.nanmax(split_r_hat(d)) for d in self._monitored))
 
     @cached_property
-    def effective_sample_size(self):
+    def effective_sample_size(self) -> float:
         """Smallest effective sample size of the same quantities."""
         sizes = [np.nanmin(effective_sample_size(d)) for d in self._monitored]
         return float(min(sizes))
@@ -59,7 +63,12 @@ class NetworkSamples:
         # Of a constant output, as of a network without readout, nothing can be said.
         return [d for d in (self.train, scale) if np.ptp(d) > 0]
 
-    def estimate(self, statistic, *, rows="train"):
+    def estimate(
+        self,
+        statistic: Callable[[np.ndarray], ArrayLike],
+        *,
+        rows: Literal["train", "test"] = "train",
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Posterior mean of a function of f, and its Monte Carlo standard error.
 
         Parameters
@@ -102,7 +111,7 @@ class Record:
     moment : array (chains, d, d), sum over draws of w w' / width
     """
 
-    posterior: object
+    posterior: Posterior
     F_test: np.ndarray | None
     input_root: np.ndarray
     train: np.ndarray

@@ -1,5 +1,6 @@
 """The theories by name, what each requires, and the posterior each gives."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isinf
 
@@ -9,6 +10,7 @@ from ...inference.posterior import GaussianPosterior
 from ...kernels._activations import PiecewiseLinear
 from .exact_linear import exact
 from .one_loop import one_loop
+from .output_statistics import OutputStatistics
 from .rescaled_posterior import RescaledPosterior, linear_gain
 from .rescaling import scale_saddle
 from .sampled_posterior import SampledPosterior
@@ -29,7 +31,7 @@ class Approximation:
     linear : bool, whether the activation must be linear
     """
 
-    rescaling: object = None
+    rescaling: Callable[..., OutputStatistics] | None = None
     gaussian: bool = False
     all_rows: bool = True
     nngp: bool = True

@@ -19,14 +19,14 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from ...inference.evidence import kernel_factor, trace_slopes
+from ...inference.evidence import Data, Hyperparameters, kernel_factor, trace_slopes
 from ...inference.factorization import evidence_cotangent
 from .._checks import check_width
 
 _BOUND = 40.0
 
 
-def layer_scales(data, point, *, width):
+def layer_scales(data: Data, point: Hyperparameters, *, width: float) -> np.ndarray:
     """Scales of all layers at the saddle point nearest to the NNGP's.
 
     Parameters

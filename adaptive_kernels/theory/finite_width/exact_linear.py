@@ -4,11 +4,12 @@ from math import isinf
 
 import numpy as np
 
-from .output_statistics import fixed_scale, infinite_width, one_output
+from ..kernel_regression.spectrum import Spectrum
+from .output_statistics import OutputStatistics, fixed_scale, infinite_width, one_output
 from .scale import ScaleLikelihood
 
 
-def exact(spectrum, *, noise, width):
+def exact(spectrum: Spectrum, *, noise: float, width: float) -> OutputStatistics:
     """The integral over the scale, by quadrature: exact for a linear network.
 
     For any other network it is the mixture of its rescaled Gaussian processes, which

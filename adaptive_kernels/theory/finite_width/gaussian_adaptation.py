@@ -8,15 +8,17 @@ and from a given start are compared.
 
 import warnings
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ..._arrays import asarray_like, to_numpy
+from ..._arrays import Array, asarray_like, to_numpy
 from ...inference.evidence import Data, Hyperparameters, combine_metric_sqrts
 from ...inference.optimization import maximize_evidence
 from ...inference.posterior import GaussianPosterior
 from ...inference.problem import EvidenceProblem
+from ...kernels import NNGP
 from ...kernels._recursion import apply_metric_sqrt, centered
 from .._checks import check_noise, check_width
 from .rescaled_posterior import RescaledPosterior
@@ -48,7 +50,7 @@ class GaussianAdaptation:
 
     posterior: GaussianPosterior
     weight_covariance: np.ndarray
-    metric_sqrt: object
+    metric_sqrt: np.ndarray | None
     objective: float
     log_evidence: float
     effective_dof: float
@@ -57,18 +59,18 @@ class GaussianAdaptation:
 
 
 def gaussian_adaptation(
-    kernel,
-    X,
-    y,
+    kernel: NNGP,
+    X: Array,
+    y: Array,
     *,
-    noise,
-    width,
-    tree=False,
-    covariance_type="full",
-    start=None,
-    max_iter=2000,
-    tol=1e-5,
-):
+    noise: float,
+    width: float,
+    tree: bool = False,
+    covariance_type: Literal["full", "diag"] = "full",
+    start: GaussianAdaptation | None = None,
+    max_iter: int = 2000,
+    tol: float = 1e-5,
+) -> GaussianAdaptation:
     """Adapt the input-weight covariance of a network at fixed hyperparameters.
 
     Parameters

@@ -22,14 +22,17 @@ import numpy as np
 from scipy.optimize import root
 from sklearn.exceptions import ConvergenceWarning
 
-from .output_statistics import fixed_scale, infinite_width, one_output
+from ..kernel_regression.spectrum import Spectrum
+from .output_statistics import OutputStatistics, fixed_scale, infinite_width, one_output
 from .rescaling import scale_saddle
 from .tree_level import fluctuations, tree_level, tree_scale
 
 _CONTINUATION = (0.1, 0.25, 0.5, 0.75, 1.0)
 
 
-def one_loop(spectrum, *, noise, width, strict=False):
+def one_loop(
+    spectrum: Spectrum, *, noise: float, width: float, strict: bool = False
+) -> OutputStatistics:
     """Tree level plus its first correction, of relative order n / N.
 
     Parameters

@@ -19,7 +19,7 @@ from math import isinf, log, pi
 
 import numpy as np
 
-from ..._arrays import asarray_like, namespace
+from ..._arrays import Array, asarray_like, namespace
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,18 @@ class OutputStatistics:
     width: float
     converged: bool = True
 
-    def mean(self, projections):
+    def mean(self, projections: Array) -> Array:
         """Mean (m, C) of f at rows with projections k0(x)' V (m, r)."""
         return projections @ asarray_like(self.dual, projections)
 
-    def variance(self, projections, prior):
+    def variance(self, projections: Array, prior: Array) -> Array:
         """Variance (m, C) of f, from projections and kernel diagonal (m,)."""
         scale, reduction, mixing, drift = self._like(projections)
         rotated = prior[:, None] * scale - projections**2 @ reduction
         moved = namespace(prior).sum((projections @ drift) ** 2, axis=1)
         return rotated @ mixing + moved[:, None]
 
-    def covariance(self, projections, prior):
+    def covariance(self, projections: Array, prior: Array) -> Array:
         """Covariance (m, m, C) of f, from projections and kernel (m, m) of the rows."""
         scale, reduction, mixing, drift = self._like(projections)
         rotated = [
@@ -99,7 +99,7 @@ class OutputStatistics:
         fields = self.prior_scale, self.reduction, mixing, self.drift
         return tuple(asarray_like(field, array) for field in fields)
 
-    def weight_covariance(self, projections):
+    def weight_covariance(self, projections: np.ndarray) -> np.ndarray:
         """Covariance (p, p) of a hidden unit's input weights in a linear network.
 
         In whitened coordinates, where the prior is the identity and

@@ -1,17 +1,20 @@
 """Posterior of a function under a theory that rescales the kernel."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isinf
 
 import numpy as np
 
-from ..._arrays import asarray_like, namespace, to_numpy
+from ..._arrays import Array, asarray_like, namespace, to_numpy
+from ...inference.evidence import Hyperparameters
 from ...inference.posterior import KernelPosterior
 from ...kernels._activations import PiecewiseLinear
 from ...kernels._recursion import features, symmetric_matrices
 from ..kernel_regression.spectrum import Spectrum
 from .deep import layer_scales
+from .output_statistics import OutputStatistics
 from .rescaling import scale_saddle
 
 
@@ -29,12 +32,12 @@ class RescaledPosterior(KernelPosterior):
     statistics : OutputStatistics
     """
 
-    point: object
-    X: object
-    theory: object
-    spectrum: object
-    factor: object
-    statistics: object
+    point: Hyperparameters
+    X: Array
+    theory: Callable[..., OutputStatistics]
+    spectrum: Spectrum
+    factor: Array
+    statistics: OutputStatistics
 
     @cached_property
     def F(self):

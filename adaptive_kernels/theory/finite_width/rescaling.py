@@ -6,13 +6,19 @@ from math import isinf, log, pi
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from .output_statistics import _with_prior, fixed_scale, infinite_width
+from ..kernel_regression.spectrum import Spectrum
+from .output_statistics import (
+    OutputStatistics,
+    _with_prior,
+    fixed_scale,
+    infinite_width,
+)
 from .scale import ScaleLikelihood
 
 _MAX_ITER = 2000
 
 
-def scale_saddle(spectrum, *, noise, width):
+def scale_saddle(spectrum: Spectrum, *, noise: float, width: float) -> OutputStatistics:
     """Kernel rescaling to all orders in n / N: the saddle point of the scale.
 
     Solves 1/s = 1 - u'K0 u / N + tr[(noise + s K0)^{-1} K0] / N, the equation of the

@@ -28,12 +28,14 @@ Carlo (Del Moral, Doucet and Jasra 2006) with Hamiltonian moves.
 
 from dataclasses import dataclass
 from math import log, log2, pi
+from typing import Literal
 from warnings import warn
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..._arrays import (
+    Array,
     as_float64,
     asarray_like,
     diagonal,
@@ -42,6 +44,7 @@ from ..._arrays import (
     to_numpy,
 )
 from ...inference.factorization import inverse_diagonal
+from ...kernels._activations import Activation
 from ...kernels._recursion import slices_of
 from .sampled_one_loop import _one_loop, _positive, _sampling_errors, _second_moment
 from .sequential_monte_carlo import neurons_of_prior, sequential_monte_carlo
@@ -97,11 +100,11 @@ class SampledTheory:
     loops : int
     """
 
-    train_mean: object
-    dual: object
-    precision: object
+    train_mean: Array
+    dual: Array
+    precision: Array
     log_evidence: float
-    weight_covariance: object
+    weight_covariance: Array
     effective_dof: float
     effective_sample_size: float
     sampling_error: float
@@ -111,20 +114,20 @@ class SampledTheory:
     _problem: Problem
     _neurons: Neurons
     _solution: Solution
-    _coefficients: object
+    _coefficients: Array
     _settled: bool
 
-    def mean(self, F):
+    def mean(self, F: Array) -> Array:
         """Posterior mean of f at the rows of F, (m, p): (m,)."""
         parts = [new.average(self._coefficients) for new in self._at(F)]
         return namespace(*parts).concat(parts)
 
-    def variance(self, F):
+    def variance(self, F: Array) -> Array:
         """Posterior variance of f at the rows of F, (m, p): (m,); at tree level."""
         parts = [self._variance(new) for new in self._at(F)]
         return namespace(*parts).concat(parts)
 
-    def covariance(self, F):
+    def covariance(self, F: Array) -> Array:
         """Posterior covariance of f at the rows of F, (m, p): (m, m); at tree level."""
         new = self._neurons.on(as_float64(F))
         m, prior = curvature(self._problem, new, self._solution.state)
@@ -162,17 +165,17 @@ class SampledTheory:
 
 
 def sampled(
-    F,
-    y,
-    activation,
+    F: Array,
+    y: Array,
+    activation: Activation,
     *,
-    noise,
-    width,
-    readout_variance=1.0,
-    loops=1,
-    n_points=2**15,
-    random_state=0,
-):
+    noise: float | Array,
+    width: float,
+    readout_variance: float = 1.0,
+    loops: Literal[0, 1] = 1,
+    n_points: int = 2**15,
+    random_state: int | np.random.Generator | None = 0,
+) -> SampledTheory:
     """Posterior of a network of finite width and one hidden layer, by sampled neurons.
 
     Unlike the kernel rescaling and the Gaussian variational kernel, this assumes

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from ..._arrays import cho_solve, clip, eigh, namespace, solve_triangular
+from ..._arrays import Array, cho_solve, clip, eigh, namespace, solve_triangular
 from .tilted import couplings
 
 
@@ -20,9 +20,9 @@ class _Loop:
     shift : array (n,), of the dual vector
     """
 
-    coefficients: object
-    weights: object
-    shift: object
+    coefficients: Array
+    weights: Array
+    shift: Array
 
 
 def _one_loop(problem, neurons, solution):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ...inference.evidence import Hyperparameters
 from ...inference.posterior import Posterior
 from ...kernels._recursion import features
 from .sampled_neurons import SampledTheory, sampled
@@ -16,7 +17,7 @@ class SampledPosterior(Posterior):
     theory : SampledTheory
     """
 
-    point: object
+    point: Hyperparameters
     width: float
     theory: SampledTheory
 

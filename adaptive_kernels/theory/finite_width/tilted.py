@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 
 from ..._arrays import (
+    Array,
     LinAlgError,
     add_to_diagonal,
     cho_solve,
@@ -14,6 +15,7 @@ from ..._arrays import (
     diagonal,
     namespace,
 )
+from ...kernels._activations import Activation
 from ...kernels._recursion import slices_of
 
 BLOCK_BYTES = 2**25
@@ -25,8 +27,8 @@ MAX_ITER = 100
 class Problem:
     """What Psi depends on: y (n,), noise variances, readout variance and width."""
 
-    y: object
-    noise: object
+    y: Array
+    noise: float | Array
     gain: float
     width: float
 
@@ -45,11 +47,11 @@ class Neurons:
     cache : array (M, n) or None, phi on the rows
     """
 
-    F: object
-    activation: object
-    points: object
-    log_ratio: object
-    cache: object = None
+    F: Array
+    activation: Activation
+    points: Array
+    log_ratio: Array
+    cache: Array | None = None
 
     def cached(self):
         """The same neurons, with phi kept where it fits in `CACHE_BYTES`."""
@@ -109,10 +111,10 @@ class State:
     log_mean : float, log E_w exp[(g / 2 N) z^2]
     """
 
-    u: object
-    z: object
+    u: Array
+    z: Array
     psi: float
-    weights: object
+    weights: Array
     log_mean: float
 
     @property
@@ -189,7 +191,7 @@ class Solution:
     """Where Newton's method stopped; `residual` is relative to the targets."""
 
     state: State
-    factor: object
+    factor: Array
     n_iter: int
     decrement: float
     residual: float

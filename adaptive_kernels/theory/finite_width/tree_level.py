@@ -5,11 +5,17 @@ from math import isinf, log, pi
 import numpy as np
 from scipy.optimize import brentq
 
-from .output_statistics import _with_prior, fixed_scale, infinite_width
+from ..kernel_regression.spectrum import Spectrum
+from .output_statistics import (
+    OutputStatistics,
+    _with_prior,
+    fixed_scale,
+    infinite_width,
+)
 from .rescaling import _matrix_saddle
 
 
-def tree_level(spectrum, *, noise, width):
+def tree_level(spectrum: Spectrum, *, noise: float, width: float) -> OutputStatistics:
     """Saddle point of the network's field theory: the limit of mean-field scaling.
 
     Solves 1/Q = 1 - u'K0 u / N with u = (noise + Q K0)^{-1} y, a monotone scalar

@@ -10,11 +10,13 @@ so that K S has eigenvalues g_1 .. g_k, l_{k+1} .. l_n. What descent converges t
 not depend on S: every increment lies in the span of the kernel's rows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
-from ..._arrays import as_float64, asarray_like, namespace, to_numpy
+from ..._arrays import Array, ArrayLike, as_float64, asarray_like, namespace, to_numpy
 from ...kernels._eigenpairs import (
     check_n_components,
     significant_eigenpairs,
@@ -57,14 +59,20 @@ class Preconditioner:
     array([4., 4., 2., 1.])
     """
 
-    vectors: object
-    ratio: object
+    vectors: Array
+    ratio: Array
     largest: float
 
     @classmethod
     def of_kernel(
-        cls, K, n_components, *, spectrum="flat", ridge=0.0, random_state=None
-    ):
+        cls,
+        K: Array,
+        n_components: int,
+        *,
+        spectrum: str | float | Callable[[np.ndarray], np.ndarray] = "flat",
+        ridge: float = 0.0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> Self:
         """For a kernel matrix, or the empirical kernel J J' of a Jacobian J.
 
         Parameters
@@ -98,8 +106,14 @@ class Preconditioner:
 
     @classmethod
     def of_eigenpairs(
-        cls, eigenvalues, vectors, n_components, *, spectrum="flat", ridge=0.0
-    ):
+        cls,
+        eigenvalues: np.ndarray,
+        vectors: Array,
+        n_components: int,
+        *,
+        spectrum: str | float | Callable[[np.ndarray], np.ndarray] = "flat",
+        ridge: float = 0.0,
+    ) -> Self:
         """From eigenpairs of K, largest first: n_components + 1 of them or more.
 
         The first pair that is not modified, where there is one, limits the step size.
@@ -119,18 +133,18 @@ class Preconditioner:
         return cls(directions, ratio, float(np.max(np.concat([new, rest]))))
 
     @property
-    def step_size(self):
+    def step_size(self) -> float:
         """A step that converges in every direction: one over `largest`."""
         return 1 / self.largest
 
-    def apply(self, residual):
+    def apply(self, residual: Array) -> Array:
         """S residual in O(n k): array (n,) or (n, C)."""
         columns = residual[:, None] if residual.ndim == 1 else residual
         change = (1 - self.ratio)[:, None] * (self.vectors.T @ columns)
         columns = columns - self.vectors @ change
         return columns[:, 0] if residual.ndim == 1 else columns
 
-    def eigenvalues(self, eigenvalues):
+    def eigenvalues(self, eigenvalues: ArrayLike) -> np.ndarray:
         """Eigenvalues of K S in the order of those of K, largest first: ndarray.
 
         With a ridge, of (K + ridge I) S given those of K + ridge I.
@@ -157,7 +171,7 @@ class Descent:
     step_size : float
     """
 
-    dual_coef: object
+    dual_coef: Array
     n_iter: int
     residual_curve: np.ndarray
     converged: bool
@@ -165,15 +179,15 @@ class Descent:
 
 
 def kernel_gradient_descent(
-    K,
-    y,
+    K: Array,
+    y: Array,
     *,
-    preconditioner=None,
-    ridge=0.0,
-    step_size=None,
-    tol=1e-3,
-    max_iter=1000,
-):
+    preconditioner: Preconditioner | None = None,
+    ridge: float = 0.0,
+    step_size: float | None = None,
+    tol: float = 1e-3,
+    max_iter: int = 1000,
+) -> Descent:
     """Solve (K + ridge I) dual = y by descent, dual += step_size S (y - ...).
 
     Parameters
@@ -246,7 +260,13 @@ def _step_size(K, preconditioner, ridge):
     return 1 / float(largest)
 
 
-def predicted_residual(eigenvalues, coefficients, n_iter, *, step_size):
+def predicted_residual(
+    eigenvalues: ArrayLike,
+    coefficients: ArrayLike,
+    n_iter: int | ArrayLike,
+    *,
+    step_size: float,
+) -> float | np.ndarray:
     """Norm of the residual after some iterations over that at the start, exactly.
 
     Parameters
@@ -276,7 +296,9 @@ def predicted_residual(eigenvalues, coefficients, n_iter, *, step_size):
     return np.sqrt(curve / (np.sum(power) or 1.0))[()]
 
 
-def iterations_needed(eigenvalues, shrinkage, *, step_size):
+def iterations_needed(
+    eigenvalues: ArrayLike, shrinkage: float, *, step_size: float
+) -> np.ndarray:
     """Iterations until every mode's residual is this share of what it was.
 
     Parameters
@@ -313,7 +335,13 @@ def iterations_needed(eigenvalues, shrinkage, *, step_size):
     return np.where(rate < 0, np.maximum(needed, 1), np.inf)
 
 
-def preconditioned_step(jacobian, residual, preconditioner, *, step_size=None):
+def preconditioned_step(
+    jacobian: Array,
+    residual: Array,
+    preconditioner: Preconditioner,
+    *,
+    step_size: float | None = None,
+) -> Array:
     """Weight increment of one step of preconditioned descent on a network.
 
     The increment is step_size J' S (y - f), for the loss |y - f|^2 / 2. A network whose

@@ -10,12 +10,14 @@ whose mean over initial weights has f_0 = 0 and whose covariance is that of the 
 process f_0, the NNGP, carried along. Rows of weight w count as w rows.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
+from typing import Self
 
 import numpy as np
 
-from ..._arrays import asarray_like, eigh, namespace, to_numpy
+from ..._arrays import Array, asarray_like, eigh, namespace, to_numpy
 from ...kernels._eigenpairs import VANISHING
 
 # With a smaller share of freedom left, the score rests on a few residuals, and is by
@@ -59,14 +61,14 @@ class GradientFlow:
     [[0.982], [0.632]]
     """
 
-    eigenvalues: object
-    vectors: object
-    coefficients: object
-    roots: object
+    eigenvalues: Array
+    vectors: Array
+    coefficients: Array
+    roots: Array | None
     n_rows: float
 
     @classmethod
-    def of_kernel(cls, K, Y, weights=None):
+    def of_kernel(cls, K: Array, Y: Array, weights: Array | None = None) -> Self:
         """From the kernel matrix (n, n), targets (n, C) and weights (n,) or None."""
         xp = namespace(K)
         n_rows, roots = float(K.shape[0]), None
@@ -80,7 +82,7 @@ class GradientFlow:
         values = xp.where(signal, values, xp.zeros_like(values))
         return cls(values, vectors, vectors.T @ Y, roots, n_rows)
 
-    def gains(self, time, alpha=0.0):
+    def gains(self, time: float, alpha: float = 0.0) -> np.ndarray:
         """h_t(l) for all eigenvalues, and zero at rate zero: ndarray (n,).
 
         There h_t = t / n, but such eigenvectors change no prediction, and at large
@@ -92,12 +94,12 @@ class GradientFlow:
         gains[moves] = -np.expm1(-rate[moves] * (time / self.n_rows)) / rate[moves]
         return gains
 
-    def dual(self, time, alpha=0.0):
+    def dual(self, time: float, alpha: float = 0.0) -> Array:
         """Coefficients (n, C) of the kernel with the rows in the mean at a time."""
         gains = asarray_like(self.gains(time, alpha), self.coefficients)
         return self._unroot(self.vectors @ (gains[:, None] * self.coefficients))
 
-    def apply(self, rows, time, alpha=0.0):
+    def apply(self, rows: Array, time: float, alpha: float = 0.0) -> Array:
         """Kernel rows (m, n) times h_t(K): how predictions follow the targets."""
         gains = asarray_like(self.gains(time, alpha), self.coefficients)
         half = rows if self.roots is None else rows * self.roots.T
@@ -107,7 +109,7 @@ class GradientFlow:
     def _unroot(self, columns):
         return columns if self.roots is None else self.roots * columns
 
-    def times(self, alpha=0.0, size=200):
+    def times(self, alpha: float = 0.0, size: int = 200) -> np.ndarray:
         """Times at which the slowest and fastest modes learn, and between: ndarray."""
         rates = to_numpy(self.eigenvalues) + alpha
         rates = rates[rates > 0] / self.n_rows
@@ -115,7 +117,9 @@ class GradientFlow:
             return np.array([inf])
         return np.append(np.geomspace(0.1 / rates[0], 10 / rates[-1], size), inf)
 
-    def validation_scores(self, times, alpha=0.0):
+    def validation_scores(
+        self, times: Iterable[float], alpha: float = 0.0
+    ) -> np.ndarray:
         """Generalised cross-validation of the mean at every time: ndarray (T,).
 
         Weights weigh residuals, but only distinct rows count as free: otherwise one

@@ -26,8 +26,9 @@ from math import inf
 
 import numpy as np
 
-from ..._arrays import asarray_like, to_numpy
+from ..._arrays import ArrayLike, asarray_like, to_numpy
 from .._checks import check_noise
+from .spectrum import Spectrum
 
 # A bisection of log kappa gains one bit a step, and starts from less than 2^11.
 _STEPS = 64
@@ -72,12 +73,12 @@ class LearningCurveTheory:
     row_correction: np.ndarray
 
     @property
-    def noisy_test_error(self):
+    def noisy_test_error(self) -> np.ndarray:
         """Mean squared error against new noisy targets: ndarray (k,)."""
         return self.test_error + self.noise
 
     @property
-    def cumulative_power(self):
+    def cumulative_power(self) -> np.ndarray:
         """Share of the target's power in the first modes: ndarray (r,).
 
         A fast rise means that the kernel is aligned with the target. Zero for a target
@@ -87,8 +88,14 @@ class LearningCurveTheory:
 
 
 def predicted_error(
-    eigenvalues, target_power, sizes, *, ridge, noise=0.0, pool_size=inf
-):
+    eigenvalues: ArrayLike,
+    target_power: ArrayLike,
+    sizes: ArrayLike,
+    *,
+    ridge: float,
+    noise: float = 0.0,
+    pool_size: float = inf,
+) -> LearningCurveTheory:
     """Average test error of kernel ridge regression at given training sizes.
 
     Parameters
@@ -166,7 +173,9 @@ def predicted_error(
     )
 
 
-def predicted_pool_error(spectrum, sizes, *, ridge, noise=0.0):
+def predicted_pool_error(
+    spectrum: Spectrum, sizes: ArrayLike, *, ridge: float, noise: float = 0.0
+) -> LearningCurveTheory:
     """Average error on the rest of a pool, given its observed targets.
 
     The modes are those of the pool's kernel matrix K over its M rows. Their theory

@@ -1,10 +1,11 @@
 """Targets in the eigenbasis of a kernel matrix: where every rescaling theory works."""
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
-from ..._arrays import eigh, namespace, to_numpy
+from ..._arrays import Array, eigh, namespace, to_numpy
 from .._checks import check_noise, check_width
 
 
@@ -30,13 +31,13 @@ class Spectrum:
     """
 
     eigenvalues: np.ndarray
-    vectors: object
+    vectors: Array
     projections: np.ndarray
     null_rows: int
     null_squares: np.ndarray
 
     @classmethod
-    def of_kernel(cls, K, Y):
+    def of_kernel(cls, K: Array, Y: Array) -> Self:
         """From a full symmetric kernel matrix (n, n) and targets (n,) or (n, C)."""
         values, vectors = eigh(K)
         Y = _columns(Y)
@@ -50,7 +51,7 @@ class Spectrum:
         )
 
     @classmethod
-    def of_features(cls, F, Y):
+    def of_features(cls, F: Array, Y: Array) -> Self:
         """From features (n, p) with K0 = F F', in O(n p min(n, p)) operations."""
         xp, Y = namespace(F), _columns(Y)
         vectors, values, _ = xp.linalg.svd(F, full_matrices=False)
@@ -65,20 +66,20 @@ class Spectrum:
         )
 
     @property
-    def outputs(self):
+    def outputs(self) -> int:
         """Number C of outputs."""
         return self.projections.shape[1]
 
-    def scaled(self, factor):
+    def scaled(self, factor: float) -> Self:
         """The spectrum of `factor` K0."""
         return replace(self, eigenvalues=factor * self.eigenvalues)
 
-    def rotated(self, rotation):
+    def rotated(self, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Projections (r, C) and null squares (C,) of the targets Y R."""
         null = np.sum(rotation * (self.null_squares @ rotation), axis=0)
         return self.projections @ rotation, null
 
-    def check(self, noise, width):
+    def check(self, noise: float, width: float) -> None:
         """Raise where no theory exists, as for a singular K0 + noise."""
         check_width(width)
         check_noise(noise)

@@ -15,6 +15,7 @@ from itertools import combinations_with_replacement
 from math import factorial, prod
 
 from ..._arrays import (
+    Array,
     LinAlgError,
     add_to_diagonal,
     as_float64,
@@ -39,9 +40,9 @@ class FirstGradient:
         sum_i p_i x_i x_i', for a preconditioner.
     """
 
-    direction: object
-    gradient: object
-    second_moment: object
+    direction: Array
+    gradient: Array | None
+    second_moment: Array | None
 
     @property
     def norm(self):
@@ -158,9 +159,9 @@ class SpikeComponent:
 
     degree: int
     coefficient: float
-    inputs: object
-    neurons: object
+    inputs: Array
+    neurons: Array
 
-    def to_matrix(self):
+    def to_matrix(self) -> Array:
         """The term itself, of shape (n_samples, n_components)."""
         return self.coefficient * (self.inputs @ self.neurons.T)

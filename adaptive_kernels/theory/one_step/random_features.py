@@ -11,12 +11,14 @@ c_1^2 X X' / d + t I as (t / mu) (c_1^2 + mu) I:
     t = mu [1 - (n / d) c_1^2 / (c_1^2 + mu)],    g = (mu / t) / (c_1^2 + mu).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp, log, sqrt
 from numbers import Integral, Real
 
 from scipy.optimize import brentq, minimize_scalar
 
+from ..._arrays import Array
 from ..._sklearn import Interval, validate_params
 from ...kernels._activations import Activation
 from ...kernels._expansion import expansion
@@ -61,7 +63,14 @@ class BulkResolvent:
     },
     prefer_skip_nested_validation=True,
 )
-def bulk_resolvent(alpha, *, n_samples, n_features, n_components, activation="relu"):
+def bulk_resolvent(
+    alpha: float,
+    *,
+    n_samples: int,
+    n_features: int,
+    n_components: int,
+    activation: str | Callable[[Array], Array] = "relu",
+) -> BulkResolvent:
     """Resolvent of untrained random features on standard normal inputs.
 
     Parameters
@@ -198,7 +207,13 @@ class _Shape:
     },
     prefer_skip_nested_validation=True,
 )
-def bulk_edge(*, n_samples, n_features, n_components, activation="relu"):
+def bulk_edge(
+    *,
+    n_samples: int,
+    n_features: int,
+    n_components: int,
+    activation: str | Callable[[Array], Array] = "relu",
+) -> float:
     """Largest singular value of untrained random features F / sqrt(N), in the limit.
 
     What lies above it comes from a trained direction, or, where the activation has a

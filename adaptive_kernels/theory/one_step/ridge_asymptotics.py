@@ -23,15 +23,18 @@ The spikes and their exponents are those of arXiv:2310.07891; the test error, th
 intercept and errors at finite gain were derived for this package.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from numbers import Integral, Real
+from typing import Literal, cast
 
 import numpy as np
 from scipy.linalg import lstsq
 from scipy.special import factorial
 from sklearn.utils import check_array
 
+from ..._arrays import Array, ArrayLike
 from ..._sklearn import Interval, StrOptions, validate_params
 from ...kernels._expansion import expansion
 from ...kernels._hermite import DEGREE, hermite_values
@@ -66,8 +69,14 @@ class StepDirection:
 
 @validate_params(_STEP | {"n_step_samples": SIZE}, prefer_skip_nested_validation=True)
 def direction_alignment(
-    target, *, noise, n_features, n_step_samples, activation="relu", residual="target"
-):
+    target: ArrayLike,
+    *,
+    noise: float,
+    n_features: int,
+    n_step_samples: int,
+    activation: str | Callable[[Array], Array] = "relu",
+    residual: Literal["target", "full"] = "target",
+) -> StepDirection:
     """How well one gradient step finds the direction of a single-index target.
 
     Parameters
@@ -177,20 +186,20 @@ class RidgeAsymptotics:
     prefer_skip_nested_validation=True,
 )
 def ridge_asymptotics(
-    target,
+    target: ArrayLike,
     *,
-    noise,
-    n_samples,
-    n_features,
-    n_components,
-    alpha,
-    n_step_samples=None,
-    activation="relu",
-    gain=None,
-    n_spikes=None,
-    residual="target",
-    fit_intercept=True,
-):
+    noise: float,
+    n_samples: int,
+    n_features: int,
+    n_components: int,
+    alpha: float,
+    n_step_samples: int | None = None,
+    activation: str | Callable[[Array], Array] = "relu",
+    gain: float | None = None,
+    n_spikes: int | None = None,
+    residual: Literal["target", "full"] = "target",
+    fit_intercept: bool = True,
+) -> RidgeAsymptotics:
     """Errors of ridge regression on random features after one gradient step.
 
     They hold where rows, features and neurons grow in proportion, for standard normal
@@ -280,7 +289,7 @@ def ridge_asymptotics(
         visible = labels * direction.squared_cosine ** (np.arange(len(labels)) / 2)
         visible[0] = 0.0
         if n_spikes is None:
-            spikes = _Spikes.of_gain(found, float(gain), 1 / n_samples)
+            spikes = _Spikes.of_gain(found, float(cast(float, gain)), 1 / n_samples)
         else:
             spikes = _Spikes.free(found, n_spikes, len(labels))
         energies -= spikes.learned(visible, bulk, fit_intercept)

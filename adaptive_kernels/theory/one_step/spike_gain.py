@@ -10,12 +10,15 @@ This plants the spikes c_k s^k g^k alpha^k in the features, with singular values
 |c_k| s^k (2k - 1)!! sqrt(n N), where phi = sum_k c_k He_k. See arXiv:2310.07891.
 """
 
+from collections.abc import Callable
 from math import sqrt
 from numbers import Integral, Real
 
+import numpy as np
 from scipy.optimize import brentq
 from scipy.special import factorial2
 
+from ..._arrays import Array
 from ..._sklearn import Interval, validate_params
 from ...kernels._expansion import any_expansion, expansion
 from ...kernels._hermite import DEGREE
@@ -35,7 +38,9 @@ def _validated(**constraints):
 
 
 @_validated(activation=ACTIVATION, degree=_DEGREE)
-def hermite_coefficients(activation, degree=5):
+def hermite_coefficients(
+    activation: str | Callable[[Array], Array], degree: int = 5
+) -> np.ndarray:
     """Coefficients of an activation in probabilists' Hermite polynomials.
 
     Parameters
@@ -65,7 +70,7 @@ def hermite_coefficients(activation, degree=5):
 
 
 @_validated(n_spikes=_SPIKES)
-def spike_exponents(n_spikes):
+def spike_exponents(n_spikes: int) -> tuple[float, float]:
     """Range of step exponents that make a given number of spikes.
 
     Parameters
@@ -99,7 +104,13 @@ def spike_exponents(n_spikes):
     n_components=SIZE,
     activation=ACTIVATION,
 )
-def gain_from_step_size(step_size, *, gradient_norm, n_components, activation="relu"):
+def gain_from_step_size(
+    step_size: float,
+    *,
+    gradient_norm: float,
+    n_components: int,
+    activation: str | Callable[[Array], Array] = "relu",
+) -> float:
     """Dimensionless gain of a gradient step.
 
     Parameters
@@ -143,8 +154,13 @@ def gain_from_step_size(step_size, *, gradient_norm, n_components, activation="r
     activation=ACTIVATION,
 )
 def gain_from_exponent(
-    exponent, *, n_samples, gradient_norm, n_components, activation="relu"
-):
+    exponent: float,
+    *,
+    n_samples: int,
+    gradient_norm: float,
+    n_components: int,
+    activation: str | Callable[[Array], Array] = "relu",
+) -> float:
     """Dimensionless gain of a gradient step of size ``n_samples ** exponent``.
 
     Parameters
@@ -188,7 +204,14 @@ def gain_from_exponent(
     n_features=SIZE,
     n_components=SIZE,
 )
-def visible_gain(degree, *, n_samples, n_features, n_components, activation="relu"):
+def visible_gain(
+    degree: int,
+    *,
+    n_samples: int,
+    n_features: int,
+    n_components: int,
+    activation: str | Callable[[Array], Array] = "relu",
+) -> float:
     """Smallest gain at which a spike is as large as the edge of the bulk.
 
     Parameters

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import hermite_e
 
+from ..._arrays import ArrayLike
+
 
 @dataclass(frozen=True)
 class TargetPolynomial:
@@ -25,7 +27,7 @@ class TargetPolynomial:
     center: float
     scale: float
 
-    def __call__(self, projection):
+    def __call__(self, projection: ArrayLike) -> np.ndarray:
         """Its value at projections of any shape, as `project` returns them."""
         standardised = (np.asarray(projection) - self.center) / self.scale
         return hermite_e.hermeval(standardised, self.coefficients)
