@@ -38,8 +38,8 @@ from adaptive_kernels.inference.evidence import (
 from adaptive_kernels.kernels import NNGP, NTK
 from adaptive_kernels.metrics import predictive_log_density
 from adaptive_kernels.theory.finite_width.sequential_monte_carlo import neurons_of_prior
-from adaptive_kernels.theory.finite_width.tilted import Problem, newton
-from adaptive_kernels.theory.kernel_regression.descent import (
+from adaptive_kernels.theory.finite_width.tilted_distribution import Problem, newton
+from adaptive_kernels.theory.kernel_regression.preconditioned_descent import (
     Preconditioner,
     kernel_gradient_descent,
 )

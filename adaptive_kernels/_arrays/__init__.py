@@ -1,7 +1,7 @@
 """Arrays of NumPy, CuPy and torch: one file for each concern, all names here."""
 
 from .blocks import block_size, rows_per_block
-from .factors import (
+from .dense_factors import (
     LinAlgError,
     add_to_diagonal,
     cho_solve,
@@ -15,12 +15,7 @@ from .factors import (
     solve_triangular,
 )
 from .fused_kernels import fused
-from .memory import (
-    FEWER_ROWS,
-    check_memory,
-    device_memory_errors,
-    free_bytes,
-)
+from .memory import FEWER_ROWS, check_memory, device_memory_errors, free_bytes
 from .namespaces import (
     as_float,
     as_float64,

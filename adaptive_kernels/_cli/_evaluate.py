@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from ..metrics import predictive_log_density
-from ._table import encoder
+from ._input_table import encoder
 
 COVERAGE = 0.9
 

@@ -9,9 +9,9 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from ._evaluate import evaluate
+from ._input_table import InputError, encoder, load_problem
 from ._models import GP_BASELINES, all_models
 from ._report import results_table, save_picture, verdict
-from ._table import InputError, encoder, load_problem
 
 MAX_ROWS, QUICK_ROWS = 1000, 300
 EFFORT, QUICK_EFFORT = (30.0, 5), (5.0, 3)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from .._arrays import asarray_like, small_problem_threads, to_numpy
-from ..inference.calibration import ExactClasses, fit_class_posterior
+from ..inference.class_calibration import ExactClasses, fit_class_posterior
 from ..inference.evidence import Data
 from ..inference.inducing_calibration import InducingClasses
 from ..inference.streaming import inducing_data

@@ -15,13 +15,13 @@ from .._arrays import asarray_like, namespace, small_problem_threads
 from ..inference import subsampling
 from ..inference.coordinates import Frame
 from ..inference.evidence import combine_metric_sqrts
+from ..inference.evidence_problem import EvidenceProblem
 from ..inference.missed_structure import (
     look_for_structure,
     noise_share,
     warn_unless_converged,
 )
 from ..inference.optimization import Solution, warm_start
-from ..inference.problem import EvidenceProblem
 from ..inference.relevance import Relevance, measure_relevance
 from ..inference.subsampling import subsample
 from ..inference.tuning import best_solution, tune_isotropic
@@ -65,7 +65,7 @@ class Tuned:
 
 
 class FiniteWidthRegressor(WideNetworkRegressor):
-    """Body of `AdaptiveKernelRegressor`, whose parameters it reads."""
+    """Base class with the fitting methods of `AdaptiveKernelRegressor`."""
 
     def __getstate__(self):
         """Without curvatures, which only further runs from here would need."""
@@ -123,53 +123,75 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         with small_problem_threads(problem.data.X.shape[0]):
             return _explored(problem, lambda: problem.data, width, isotropic=isotropic)
 
-    def _fit_path(self, arrays, relevance_arrays, candidates, path=None, **start):
+    def _fit_path(
+        self,
+        arrays,
+        relevance_arrays,
+        candidates,
+        path=None,
+        *,
+        first_path=None,
+        start_index=None,
+        free_width=None,
+    ):
         """Fitted copies at (width, scaling) candidates, along one path of widths.
 
         arrays : X, y, weights to learn from
-        relevance_arrays : the same to see relevance in; None where that is not needed
+        relevance_arrays : X, y, weights that the relevance of features is measured on,
+            or None if `start_index` needs none
         path : WidthPath to extend, or None to start one
-        start : kin, the WidthPath of another covariance type for the same rows, whose
-            points are what this type starts from unless a start is given; and
-            start_index and free_width, as in `start_path`
+        first_path : WidthPath of the first covariance type on the same rows, or None.
+            Its solutions are the starting points, unless `start_index` is positive.
+        start_index, free_width : as in `start_path`
 
         Returns
         -------
         models : dict, candidate -> AdaptiveKernelRegressor
         path : WidthPath
         """
-        least = min(width for width, _ in candidates)
-        base = clone(self).set_params(width=least)
+        smallest = min(width for width, _ in candidates)
+        base = clone(self).set_params(width=smallest)
         rows = base._rows(*arrays)
         outputs = rows.data.Y.shape[1]
         check_theory(self.approximation, self._kernel().network(), outputs)
         problem, frame = base._problem(rows.data)
 
+        # Called only where starts need it.
         def relevance_data():
             return frame.rounded(clone(self)._rows(*relevance_arrays).data)
 
         with small_problem_threads(problem.data.X.shape[0]):
-            kin, known = start.pop("kin", None), None
-            if path is None and kin is not None and not start.get("start_index"):
-                path, known = WidthPath(kin.isotropic, kin.observations), kin
+            known = None
+            if path is None and first_path is not None and not start_index:
+                known = first_path
+                path = WidthPath(known.isotropic, known.observations)
             elif path is None:
-                isotropic = None if kin is None else kin.isotropic
                 path = _explored(
-                    problem, relevance_data, least, isotropic=isotropic, **start
+                    problem,
+                    relevance_data,
+                    smallest,
+                    isotropic=first_path and first_path.isotropic,
+                    start_index=start_index,
+                    free_width=free_width,
                 )
             if problem.covariance_type is not None:
                 widths = {width for width, _ in candidates}
                 extend_path(problem, path, widths, known=known)
-            models, last = {}, None
-            for width, scaling in sorted(candidates):
-                if last is not None and last.width == width:
-                    last = last._at_scaling(scaling)
-                else:
-                    tuned = Tuned.of(path.at(width), frame, problem.data)
-                    last = base._copied(width=width, scaling=scaling, _tuned=tuned)
-                    last._solve(rows)
-                models[width, scaling] = last
+            models = base._at_candidates(candidates, path, rows, problem, frame)
         return models, path
+
+    def _at_candidates(self, candidates, path, rows, problem, frame):
+        """A fitted copy for each candidate; those of one width share the tuning."""
+        models, model = {}, None
+        for width, scaling in sorted(candidates):
+            if model is not None and model.width == width:
+                model = model._at_scaling(scaling)
+            else:
+                tuned = Tuned.of(path.at(width), frame, problem.data)
+                model = self._copied(width=width, scaling=scaling, _tuned=tuned)
+                model._solve(rows)
+            models[width, scaling] = model
+        return models
 
     def _copied(self, **changes):
         """A copy with all fitted state, and some attributes changed."""

@@ -30,8 +30,11 @@ from .._sklearn import Interval, StrOptions, fit_context
 from ..kernels import NTK
 from ..kernels._eigenpairs import KernelRows, nystrom_eigenpairs, top_eigenpairs
 from ..kernels._spectrum import SPECTRA
-from ..theory.kernel_regression.descent import Preconditioner, kernel_gradient_descent
 from ..theory.kernel_regression.gradient_flow import generalised_cross_validation
+from ..theory.kernel_regression.preconditioned_descent import (
+    Preconditioner,
+    kernel_gradient_descent,
+)
 from .base import KernelModel, unchanged_on_failure, validate_training
 
 # Rows up to which the kernel matrix is held.

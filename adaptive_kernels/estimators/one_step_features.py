@@ -12,14 +12,7 @@ from sklearn.utils.validation import (
     check_consistent_length,
 )
 
-from .._arrays import (
-    Array,
-    ArrayLike,
-    asarray_like,
-    check_device,
-    empty,
-    to_numpy,
-)
+from .._arrays import Array, ArrayLike, asarray_like, check_device, empty, to_numpy
 from .._sklearn import Interval, StrOptions, fit_context
 from ..kernels._expansion import expansion
 from ..theory.one_step.gradient_step import SpikeComponent, monomials

@@ -25,12 +25,12 @@ from .._arrays import (
 from .._sklearn import Interval, StrOptions, fit_context
 from ..inference.coordinates import Frame
 from ..inference.evidence import Data, Hyperparameters, RegularizedEvidence
+from ..inference.evidence_problem import EvidenceProblem
 from ..inference.inducing_memory import check_exact_memory
 from ..inference.inducing_posterior import InducingPosterior
 from ..inference.optimization import NOISE_BOUNDS
 from ..inference.posterior import GaussianPosterior
-from ..inference.problem import EvidenceProblem
-from ..inference.starts import random_starts
+from ..inference.starting_points import random_starts
 from ..inference.streaming import RowStream, inducing_data, is_sparse, is_streamed
 from ..kernels import NNGP
 from ..kernels._base import VARIANCES, WideKernel

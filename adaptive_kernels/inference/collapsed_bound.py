@@ -41,7 +41,8 @@ from .evidence import Hyperparameters, RegularizedEvidence
 if TYPE_CHECKING:
     from .inducing_points import InducingData
 
-# Relative to the mean diagonal of K_mm: what single entries of a kernel are good for.
+# Jitter relative to the mean diagonal of K_mm: about the rounding error of a kernel
+# entry.
 JITTER = 1e-8
 
 

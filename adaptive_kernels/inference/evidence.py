@@ -208,8 +208,8 @@ class RegularizedEvidence:
     template : Hyperparameters
         Supplies what is not in the vector.
     tree : bool, default=False
-        Leave out the log determinant, and the hyperparameters, which would run away
-        without it.
+        Leave out the log determinant. Hyperparameters then stay fixed, because they
+        would diverge without it.
     """
 
     def __init__(

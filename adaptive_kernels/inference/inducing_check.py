@@ -1,8 +1,8 @@
 """Whether inducing points can represent what an exact fit of fewer rows finds.
 
-The bound of the evidence charges the inducing points for what they cannot represent.
-Where that is much, noise is the better model for the bound, although the exact fit of
-fewer rows has found structure.
+The evidence bound has a penalty for variance that the inducing points cannot represent.
+If the penalty is large, the bound prefers a larger noise variance, even where an exact
+fit on fewer rows finds structure.
 """
 
 import warnings
@@ -16,47 +16,48 @@ from .inducing_points import InducingData
 from .optimization import Solution
 from .subsampling import subsample
 
-# Factor by which the noise of the bound must exceed that of the exact fit before the
-# two are compared.
-NOISIER = 1.3
-# Log density of a row left out by which the exact fit's kernel must be better.
-CLOSE = 0.01
-# Log density of a row left out from which what is lost is worth a warning.
-LOST = 0.1
+# The two are compared if the bound's noise exceeds the exact fit's by this factor.
+NOISE_RATIO = 1.3
+# Gain in mean held-out log density from which the exact fit's kernel is used.
+LEAST_GAIN = 0.01
+# Loss in mean held-out log density from which a warning is given.
+WARN_LOSS = 0.1
 
 
-def unless_noise(
+def bound_or_exact(
     data: InducingData, bound: Solution, exact: Solution, rows: int
 ) -> Solution:
-    """The solution of the bound, unless it took for noise what an exact fit explains.
+    """Choose between the bound's solution and that of an exact fit on fewer rows.
 
-    The exact solution of fewer rows is then taken, at the noise of largest density of
-    rows left out, if that density is larger. Where the exact fit itself predicts rows
-    left out much better than either, a warning says so.
+    The exact fit's kernel is used, at the best noise between both, if its mean held-out
+    log density exceeds the bound's by more than `LEAST_GAIN`. A warning is given if the
+    exact fit itself predicts its held-out rows much better than both solutions do
+    through the inducing points.
 
     data : InducingData
     bound, exact : Solution
     rows : int, of the exact fit
     """
-    low, high = exact.point.alpha, bound.point.alpha
-    if high < NOISIER * low:
+    exact_noise, bound_noise = exact.point.alpha, bound.point.alpha
+    if bound_noise < NOISE_RATIO * exact_noise:
         return bound
-    noises = np.geomspace(low, high, 5).tolist()
+    noises = np.geomspace(exact_noise, bound_noise, 5).tolist()
     densities = held_out_density(data, exact.point, noises)
     best = int(np.argmax(densities))
-    (reached,) = held_out_density(data, bound.point, [high])
-    kept = densities[best] > reached + CLOSE
-    sample = subsample(data, rows)
-    lost = exact_held_out_density(sample, exact.point) - max(densities[best], reached)
-    if lost > LOST:
+    (bound_density,) = held_out_density(data, bound.point, [bound_noise])
+    use_exact = densities[best] > bound_density + LEAST_GAIN
+    # Without inducing points, on the rows that the exact fit has seen.
+    exact_density = exact_held_out_density(subsample(data, rows), exact.point)
+    loss = exact_density - max(densities[best], bound_density)
+    if loss > WARN_LOSS:
         warnings.warn(
             f"n_inducing={data.n_inducing} points cannot represent the function: an "
-            f"exact fit of {rows} rows predicts rows left out better, by {lost:.2g} in "
+            f"exact fit of {rows} rows predicts rows left out better, by {loss:.2g} in "
             "log density for each; raise n_inducing"
-            + (". The kernel of the exact fit is kept." if kept else "."),
+            + (". The kernel of the exact fit is kept." if use_exact else "."),
             ConvergenceWarning,
-            stacklevel=6,
+            stacklevel=6,  # the caller of fit
         )
-    if not kept:
+    if not use_exact:
         return bound
     return replace(exact, point=replace(exact.point, alpha=noises[best]))

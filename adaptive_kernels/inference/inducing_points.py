@@ -91,8 +91,8 @@ class InducingData(Data):
 def inducing_rows(X: Array, point: Hyperparameters, n_rows: int) -> np.ndarray:
     """Rows that stand for all: nearest to the centres of k-means in the metric.
 
-    They follow the density of the rows; those that say nothing new are left out. Rows
-    are rounded, so that rounding errors do not choose.
+    The points follow the density of the rows. Points that the others already explain
+    are dropped. X is rounded first, so that rounding errors do not change the choice.
 
     Returns
     -------

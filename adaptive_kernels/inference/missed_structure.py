@@ -6,9 +6,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from . import subsampling
 from .evidence import Data
+from .evidence_problem import EvidenceProblem
 from .moments import target_variance
 from .optimization import Solution
-from .problem import EvidenceProblem
 from .relevance import measure_relevance
 
 # Share of what a forest explains that a fit must explain.

@@ -6,21 +6,21 @@ from dataclasses import replace
 import numpy as np
 
 from .evidence import Hyperparameters
+from .evidence_problem import EvidenceProblem
 from .optimization import Solution, continued, maximize_evidence
-from .problem import EvidenceProblem
 from .relevance import Relevance
-from .starts import SMALL_NOISE, natural_start, natural_starts
+from .starting_points import SMALL_NOISE, natural_start, natural_starts
 
 # Index of the first family whose metric comes from relevances.
 FIRST_RELEVANT = 2
 # Iterations from each start, and how many starts get the second half of them.
 EXPLORE, FINALISTS = 20, 2
 # Objective per observation by which another start must beat the first one.
-CLOSE = 0.01
-# The same where the first is isotropic: metrics gain something by chance, too.
-CLEARLY = 0.05
-# The same far below the widths that are asked for, where labels are overfitted.
-BEYOND_CHANCE = 0.15
+MARGIN = 0.01
+# The same if the first start is isotropic: an adapted metric gains a little by chance.
+MARGIN_TO_ISOTROPIC = 0.05
+# The same at a width far below the requested ones, where the metric overfits labels.
+MARGIN_AT_SMALL_WIDTH = 0.15
 
 
 def families(
@@ -63,7 +63,7 @@ def explore(
     problem: EvidenceProblem,
     families: Sequence[Sequence[Hyperparameters]],
     *,
-    margin: float = CLOSE,
+    margin: float = MARGIN,
 ) -> tuple[int, Solution]:
     """Maximise a little from the best point of each family: index of the best, and it.
 

@@ -9,8 +9,8 @@ from scipy.optimize import OptimizeResult, minimize
 
 from .._arrays import Array, LinAlgError, namespace, to_numpy
 from .evidence import Hyperparameters, RegularizedEvidence
+from .evidence_problem import EvidenceProblem
 from .preconditioning import MOST, Preconditioner, updated
-from .problem import EvidenceProblem
 
 NOISE_BOUNDS = (1e-5, 1e2)
 # Steps that L-BFGS remembers.
@@ -210,8 +210,8 @@ class _LbfgsRun:
 class _RowSpace:
     """Coordinates in the span of fewer rows than features.
 
-    Outside the span nothing pulls the covariance from its prior, so that M is the
-    identity there and n x n numbers say all.
+    The data do not depend on directions outside the span. There M stays at its prior,
+    the identity, so that an n x n matrix describes M completely.
     """
 
     def __init__(self, X: Array) -> None:

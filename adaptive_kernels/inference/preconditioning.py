@@ -98,8 +98,9 @@ def updated(
 ) -> np.ndarray | None:
     """Second derivatives after steps along which the gradient is known.
 
-    By the formula of Broyden, Fletcher, Goldfarb and Shanno, step after step, from the
-    least curvature of all steps: other directions are flatter rather than steeper.
+    BFGS updates, one for each step. If no curvature is given, they start from the
+    identity times the smallest curvature along a step, since other directions are
+    likely flat.
 
     Parameters
     ----------

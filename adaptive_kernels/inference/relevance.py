@@ -12,8 +12,8 @@ from .evidence import Data
 N_TREES = 50
 LEAF = 3
 MOST_FEATURES = 100
-# What a forest may explain of noise out of bag: on average it is less than nothing,
-# -0.04 to -0.07, with a standard deviation of some 0.1 / sqrt(n).
+# Out-of-bag R^2 that a forest may reach on pure noise. Its mean is slightly negative,
+# -0.04 to -0.07, and its standard deviation about 0.1 / sqrt(n).
 CHANCE, CHANCE_OF_ROW = 0.01, 0.5
 # Pairs of more features than these would take more memory than the rows.
 MOST_PAIRED = 1000
@@ -82,9 +82,9 @@ def _leading(shares: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _drawn(shares: np.ndarray) -> Iterator[np.ndarray]:
-    """Equal shares of a few features drawn at random, by their shares: always the same.
+    """Equal shares of a few random features, from a fixed seed.
 
-    A quarter of the chance is the same for all.
+    A feature is drawn with probability 0.75 * share + 0.25 / d.
     """
     rng, d = np.random.RandomState(0), len(shares)
     chance = 0.75 * shares + 0.25 / d

@@ -192,10 +192,11 @@ def total_statistics(
 
 @dataclass(frozen=True)
 class Part:
-    """All that a task needs, in one object: bare arrays Dask would put on one worker.
+    """Input of one task, as one object.
 
-    They would be lost with it. The factor of the inducing points stays behind: it is
-    cheaper to compute than to send.
+    Dask would store separate arrays on one worker only, and lose them if that worker
+    dies. The Cholesky factor is not sent: each task computes it again, which is
+    cheaper.
 
     inducing : array (m, d)
     point : Hyperparameters

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from typing import cast
 
 from . import subsampling
-from .inducing_check import unless_noise
+from .evidence_problem import EvidenceProblem
+from .inducing_check import bound_or_exact
 from .inducing_points import InducingData
 from .multi_start import EXPLORE, explore
 from .optimization import Solution, continued, maximize_evidence
-from .problem import EvidenceProblem
-from .starts import natural_starts
+from .starting_points import natural_starts
 
 
 def tune_isotropic(problem: EvidenceProblem) -> Solution:
@@ -35,10 +35,10 @@ def tune_isotropic(problem: EvidenceProblem) -> Solution:
 def refine(problem: EvidenceProblem, best: Solution) -> Solution:
     """A solution of the sample of rows followed to one of all rows.
 
-    Between the two come samples three times as large each: where they end the next
-    run has little left to do, and a row costs the more the more there are. With
-    inducing points there is one such sample, since an exact fit of more costs more
-    than the bound.
+    Samples in between grow by a factor of three. Each run starts from the end of the
+    one before, so that few iterations are needed on many rows, where they are
+    expensive. With inducing points there is only one such sample: on more rows an
+    exact fit costs more than the bound.
     """
     if problem.of_sample() is problem:
         return best
@@ -49,7 +49,7 @@ def refine(problem: EvidenceProblem, best: Solution) -> Solution:
         rows, size = size, subsampling.GROWTH * size
     last = continued(problem, best)
     return (
-        unless_noise(cast(InducingData, problem.data), last, best, rows)
+        bound_or_exact(cast(InducingData, problem.data), last, best, rows)
         if sparse
         else last
     )

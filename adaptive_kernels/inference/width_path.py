@@ -1,9 +1,9 @@
 """Solutions along widths: explored where adaptation is free, followed up and down.
 
-A start shows best at a small width, where adaptation costs next to nothing: there
-several starts are explored, and the best is followed to larger widths. A network of
-infinite width does not adapt: from there a path leads downwards, and is kept where it
-is better.
+At a small width the KL penalty is almost zero, so that good starts are easy to tell
+from bad ones. Several starts are explored there, and the best is followed to larger
+widths. A second path starts at infinite width, where nothing adapts, and goes down. It
+is used as long as it is better.
 """
 
 from collections.abc import Iterable
@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from math import inf, isinf, log
 from typing import cast
 
+from .evidence_problem import EvidenceProblem
 from .missed_structure import noise_share
 from .multi_start import (
-    BEYOND_CHANCE,
-    CLEARLY,
     EXPLORE,
     FIRST_RELEVANT,
+    MARGIN_AT_SMALL_WIDTH,
+    MARGIN_TO_ISOTROPIC,
     explore,
     families,
     restarts,
 )
 from .optimization import Solution, warm_start
-from .problem import EvidenceProblem
 from .relevance import Relevance
 from .tuning import refine, tune_isotropic
 
-# Width at which starts are explored, or a tenth of the smallest that is asked for.
+# Smallest width at which starts are explored.
 FREE_WIDTH = 0.1
 # Factor from one width to the next where none is asked for between.
 STEP = 10.0
@@ -90,41 +90,49 @@ def start_path(
     free_width: float | None = None,
     isotropic: Solution | None = None,
 ) -> WidthPath:
-    """A path without points: the isotropic solution, and the best of all starts.
+    """A new path, with no finite width solved yet: isotropic solution and best start.
 
-    Starts are explored at a tenth of the width, and again at `FREE_WIDTH` where none
-    has won; from more places where the best explains less than a forest.
+    Starts are explored at a tenth of `width`, but not below `FREE_WIDTH`. They are
+    explored again at `FREE_WIDTH` if none wins or if the best explains less than a
+    forest; in the second case with further starts.
 
     problem : EvidenceProblem, of which a sample of the rows is used
     relevance : Relevance
     width : float, the smallest that will be asked for
     start_index : index of the family of starts that won on other rows, or None to
         explore all
-    free_width : float, at which it won
-    isotropic : Solution, where it is known
+    free_width : float, width at which start `start_index` won, or None
+    isotropic : Solution, if it is known
     """
     problem = problem.of_sample()
     isotropic = isotropic or tune_isotropic(problem)
     free_width = free_width or min(width, max(FREE_WIDTH, width / STEP))
     path = WidthPath(isotropic, problem.observations(), relevance.explained, free_width)
-    if start_index == 0:
+    if start_index == 0:  # the isotropic start
         return path
-    starts, free = families(problem, isotropic, relevance), problem.at_width(free_width)
+    starts = families(problem, isotropic, relevance)
     if start_index is not None:
-        everything = [*starts, *restarts(problem, relevance)]
-        if start_index < len(everything):
-            _, path.free = explore(free, [everything[start_index]])
+        all_starts = [*starts, *restarts(problem, relevance)]
+        # Other rows may have more families: those that are missing are explored anew.
+        if start_index < len(all_starts):
+            free_problem = problem.at_width(free_width)
+            _, path.free = explore(free_problem, [all_starts[start_index]])
             path.start_index = start_index
             return path
-    winner, found = explore(free, starts, margin=CLEARLY)
-    missed = 1 - noise_share(found, problem.data) < relevance.explained
+    winner, found = explore(
+        problem.at_width(free_width), starts, margin=MARGIN_TO_ISOTROPIC
+    )
+    explained = 1 - noise_share(found, problem.data)
+    missed = explained < relevance.explained
     if missed or (winner == 0 and path.free_width > FREE_WIDTH):
         path.free_width = min(width, FREE_WIDTH)
+        # A forest has seen structure: then a small gain is no chance.
+        margin = MARGIN_TO_ISOTROPIC if missed else MARGIN_AT_SMALL_WIDTH
         if missed:
             starts = [*starts, *restarts(problem, relevance)]
-        margin = CLEARLY if missed else BEYOND_CHANCE
-        free = problem.at_width(path.free_width)
-        winner, found = explore(free, starts, margin=margin)
+        winner, found = explore(
+            problem.at_width(path.free_width), starts, margin=margin
+        )
     if winner > 0:
         path.start_index, path.free = winner, found
     return path

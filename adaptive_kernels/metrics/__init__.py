@@ -1,7 +1,7 @@
 """Scores of predictions, and of features and kernels against labels."""
 
-from ._collapse import NeuralCollapse, nc1_score, neural_collapse
 from ._kernels import effective_dimension, kernel_target_alignment
+from ._neural_collapse import NeuralCollapse, nc1_score, neural_collapse
 from ._predictions import discrepancy, interval_coverage, predictive_log_density
 
 __all__ = [

@@ -98,24 +98,30 @@ def _feature_sums(F, Y, centered):
 
 
 def _gram_sums(gram, Y, centered):
-    """<K, YY'> and |K|^2, or with centred Y those of H K H, H = I - 11'/n.
+    """<K, YY'> and |K|^2; if `centered`, the same for H K H, H = I - 11'/n.
 
+    Y must then have zero column means, so that <H K H, YY'> = <K, YY'>. And
     |H K H|^2 = |K|^2 - 2 |K1|^2 / n + (1'K1)^2 / n^2.
     """
     xp, n = namespace(Y), Y.shape[0]
+    # Counted from the first row's features H K H is the same, with less cancellation.
     K = gram.from_first_row() if centered else gram
-    sums, inner, square = 0 * Y[:, 0], 0.0, 0.0
+    row_sums, inner, square = 0 * Y[:, 0], 0.0, 0.0
     for i, j, part in K.blocks():
-        twice = 1 if i == j else 2
-        inner += twice * float(xp.sum(Y[i, :] * (part @ Y[j, :])))
-        square += twice * float(xp.sum(part**2))
-        sums[i] += xp.sum(part, axis=1)
+        # Of the symmetric K one triangle of blocks is visited.
+        copies = 1 if i == j else 2
+        inner += copies * float(xp.sum(Y[i, :] * (part @ Y[j, :])))
+        square += copies * float(xp.sum(part**2))
+        row_sums[i] += xp.sum(part, axis=1)
         if i != j:
-            sums[j] += xp.sum(part, axis=0)
+            row_sums[j] += xp.sum(part, axis=0)
     if centered:
-        square += -2 * float(sums @ sums) / n + (float(xp.sum(sums)) / n) ** 2
-    vanishing = (ROUNDING * n * gram.mean_square()) ** 2
-    return inner, square if square > vanishing else 0.0
+        square -= 2 * float(row_sums @ row_sums) / n
+        square += (float(xp.sum(row_sums)) / n) ** 2
+    rounding_level = (ROUNDING * n * gram.mean_square()) ** 2
+    if square <= rounding_level:
+        square = 0.0
+    return inner, square
 
 
 def effective_dimension(

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 
-def evaluated(paths):
+def evaluated_keys(paths):
     """Keys (pair, (width, scaling)) of all evaluated candidates, in fixed order.
 
     paths : dict, (kernel index, covariance type) -> list of Path, one for each fold

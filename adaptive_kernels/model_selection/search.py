@@ -1,11 +1,11 @@
-"""One search for regressors and classifiers: evaluate, stack, fit the members."""
+"""Search of regressors and classifiers: score candidates, stack, refit the members."""
 
 from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
 
-from .results import evaluated, results_table
+from .results import evaluated_keys, results_table
 from .stacking import Mixture, sparse_mixture
 from .width_path_search import WidthPathSearch
 
@@ -62,12 +62,13 @@ def search(
     score : HeldOutScore
     folds : list of Fold
     data : tuple of X, y, sample weights or None
-        The rows of which folds are places.
+        All rows; `folds` hold places of these.
     final_data : tuple of X, y, sample weights or None
         What the chosen candidates are fitted to; None means `data`.
     tolerance : float or None
-        Log likelihood that a smaller mixture may lose. None grows with the rows, and
-        scores finalists again on more rows where folds have learned from few of many.
+        Log likelihood that a smaller mixture may lose. None: it grows with the number
+        of rows, and if folds learn from few of many rows, finalists are scored again on
+        more of them.
     n_jobs : int or None
 
     Returns
@@ -76,13 +77,14 @@ def search(
     """
     paths = WidthPathSearch(templates, data, folds, score, n_jobs)
     strategy(paths)
-    keys = evaluated(paths.paths)
+    keys = evaluated_keys(paths.paths)
     kernels = {k: template.kernel for (k, _), template in templates.items()}
     results = results_table(paths.paths, keys, kernels)
     best = int(np.argmin(results["rank_test_score"]))
     mixture = _mixture(paths.densities(keys), best, paths.counts(folds), tolerance)
     if tolerance is None and paths.is_thinned():
-        mixture, best = _finals(paths, keys, mixture, best)
+        mixture, best = _rescored_finalists(paths, keys, mixture, best)
+    # Members and the best candidate, each once.
     chosen = list(dict.fromkeys([*mixture.indices.tolist(), best]))
     final_data = data if final_data is None else final_data
     models = paths.refit([keys[i] for i in chosen], final_data)
@@ -101,7 +103,7 @@ def _mixture(densities, best, counts, tolerance=None):
     return sparse_mixture(densities, best, counts, tolerance)
 
 
-def _finals(paths, keys, mixture, best):
+def _rescored_finalists(paths, keys, mixture, best):
     """The mixture and the best candidate where finalists learn from more rows."""
     chosen = paths.finalists(keys, [*mixture.indices.tolist(), best])
     scores, densities = paths.score_again([keys[i] for i in chosen])

@@ -69,15 +69,15 @@ class WidthPathSearch:
         for pair in sorted(pairs, key=lambda pair: str(self.templates[pair].kernel)):
             if pair not in self.paths:
                 self.paths[pair] = [Path() for _ in self.folds]
-                if not self._folds_found(self._kin(pair)):
+                if not self._folds_found(self._first_type(pair)):
                     least = min(width for width, _ in candidates)
                     self.starts[pair] = self._whole(pair, least)
         jobs = [(pair, i) for pair in pairs for i in range(len(self.folds))]
         self._extend(jobs, candidates)
         self._extend(self._missed(jobs), candidates, again=True)
 
-    def _kin(self, pair):
-        """The first pair of the same kernel, if that is another one."""
+    def _first_type(self, pair):
+        """The same kernel with its first covariance type, or None if that is it."""
         first = next(p for p in self.paths if p[0] == pair[0])
         return None if first == pair else first
 
@@ -109,13 +109,16 @@ class WidthPathSearch:
 
     def _start(self, pair, i):
         """How the path of a pair on a fold starts."""
-        first = self._kin(pair)
+        first = self._first_type(pair)
         if first is None:
             few = len(self.folds[i].train) <= subsampling.FEW_ROWS
             return {"start_index": None} if few else self._won(pair)
         kin = self.paths[first][i].widths
         explored = pair in self.starts and not kin.found()
-        return {"kin": kin, **(self._won(pair) if explored else {"start_index": 0})}
+        return {
+            "first_path": kin,
+            **(self._won(pair) if explored else {"start_index": 0}),
+        }
 
     def _won(self, pair):
         """The start that won on all rows, and the width at which it did."""
@@ -146,8 +149,9 @@ class WidthPathSearch:
                 return replace(path, isotropic=None, free=None)
         n = self.data[0].shape[0]
         rows = self._rows(random_rows(n, subsampling.RELEVANCE_ROWS))
-        kin = self.starts.get(self._kin(pair))
-        return self.templates[pair]._start_path(rows, width, kin and kin.isotropic)
+        known = self.starts.get(self._first_type(pair))
+        isotropic = known and known.isotropic
+        return self.templates[pair]._start_path(rows, width, isotropic)
 
     def _rows(self, rows):
         """Some rows of X, y and the weights: all that a task is sent."""
@@ -185,7 +189,7 @@ class WidthPathSearch:
 
         def distance(i):
             pair, (width, _) = keys[i]
-            return abs(log(width)) if self._kin(pair) is None else inf
+            return abs(log(width)) if self._first_type(pair) is None else inf
 
         return list(dict.fromkeys([*indices, min(range(len(keys)), key=distance)]))
 

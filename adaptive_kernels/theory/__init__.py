@@ -6,7 +6,7 @@ from ..inference.evidence import (
     RegularizedEvidence,
     log_evidence,
 )
-from .finite_width.deep import layer_scales
+from .finite_width.deep_networks import layer_scales
 from .finite_width.exact_linear import exact
 from .finite_width.gaussian_adaptation import GaussianAdaptation, gaussian_adaptation
 from .finite_width.one_loop import one_loop
@@ -14,19 +14,19 @@ from .finite_width.output_statistics import OutputStatistics
 from .finite_width.rescaling import scale_saddle
 from .finite_width.sampled_neurons import SampledTheory, sampled
 from .finite_width.tree_level import tree_level
-from .kernel_regression.descent import (
+from .kernel_regression.gradient_flow import GradientFlow
+from .kernel_regression.learning_curves import (
+    LearningCurveTheory,
+    predicted_error,
+    predicted_pool_error,
+)
+from .kernel_regression.preconditioned_descent import (
     Descent,
     Preconditioner,
     iterations_needed,
     kernel_gradient_descent,
     preconditioned_step,
     predicted_residual,
-)
-from .kernel_regression.gradient_flow import GradientFlow
-from .kernel_regression.learning_curves import (
-    LearningCurveTheory,
-    predicted_error,
-    predicted_pool_error,
 )
 from .kernel_regression.spectrum import Spectrum
 from .one_step.gradient_step import SpikeComponent

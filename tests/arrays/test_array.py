@@ -13,7 +13,8 @@ from numpy.testing import assert_allclose
 
 import adaptive_kernels
 from adaptive_kernels import NNGPRegressor, _arrays, metrics
-from adaptive_kernels._arrays import factors, memory, namespaces
+from adaptive_kernels._arrays import dense_factors as factors
+from adaptive_kernels._arrays import memory, namespaces
 from adaptive_kernels.estimators.base import on_host
 from adaptive_kernels.inference import factorization
 from adaptive_kernels.kernels import NNGP, NTK

@@ -17,6 +17,7 @@ from adaptive_kernels import __main__
 from adaptive_kernels import _cli as _compare
 from adaptive_kernels._cli import _run
 from adaptive_kernels._cli._evaluate import evaluate, score
+from adaptive_kernels._cli._input_table import encoder, load_problem
 from adaptive_kernels._cli._models import (
     ADAPTIVE,
     GP_BASELINES,
@@ -26,7 +27,6 @@ from adaptive_kernels._cli._models import (
 )
 from adaptive_kernels._cli._report import results_table, verdict
 from adaptive_kernels._cli._run import affordable
-from adaptive_kernels._cli._table import encoder, load_problem
 
 
 class StandInSearch(GaussianProcessRegressor):

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from adaptive_kernels import __main__
-from adaptive_kernels._cli._table import load_problem
+from adaptive_kernels._cli._input_table import load_problem
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from adaptive_kernels import (
     NNGPClassifier,
 )
 from adaptive_kernels.inference import factorization, subsampling
-from adaptive_kernels.inference.calibration import (
+from adaptive_kernels.inference.class_calibration import (
     NOISE_RANGE,
     NOISE_STEP,
     Calibration,

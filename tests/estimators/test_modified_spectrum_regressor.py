@@ -17,7 +17,7 @@ from adaptive_kernels.estimators.modified_spectrum import ModifiedSpectrumRegres
 from adaptive_kernels.kernels import NTK
 from adaptive_kernels.kernels._eigenpairs import nystrom_eigenpairs
 from adaptive_kernels.kernels._spectrum import ModifiedSpectrum
-from adaptive_kernels.theory.kernel_regression.descent import (
+from adaptive_kernels.theory.kernel_regression.preconditioned_descent import (
     Preconditioner,
     kernel_gradient_descent,
 )

@@ -286,7 +286,7 @@ def test_out_of_device_memory_says_what_to_do(cuda, monkeypatch):
     def fail(matrix):
         raise cuda.out_of_memory(8 * 60**2, 0)
 
-    monkeypatch.setattr("adaptive_kernels._arrays.factors._device_cholesky", fail)
+    monkeypatch.setattr("adaptive_kernels._arrays.dense_factors._device_cholesky", fail)
     with pytest.raises(MemoryError, match="set n_inducing") as caught:
         REGRESSORS["nngp"](device=cuda.device).fit(X, Y)
     assert type(caught.value) is MemoryError

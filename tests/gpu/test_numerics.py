@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose
 from scipy import special
 
 from adaptive_kernels import _arrays, metrics
-from adaptive_kernels._arrays import blocks, factors, namespaces
+from adaptive_kernels._arrays import blocks, namespaces
+from adaptive_kernels._arrays import dense_factors as factors
 from adaptive_kernels.inference.factorization import (
     factorize,
     inverse_diagonal,

@@ -18,11 +18,11 @@ from adaptive_kernels import (
     NNGPRegressor,
 )
 from adaptive_kernels.inference.evidence import Data, Hyperparameters
+from adaptive_kernels.inference.evidence_problem import EvidenceProblem
 from adaptive_kernels.inference.missed_structure import warn_if_missed
 from adaptive_kernels.inference.optimization import Solution, maximize_evidence
-from adaptive_kernels.inference.problem import EvidenceProblem
 from adaptive_kernels.inference.relevance import CLIP, _moments, measure_relevance
-from adaptive_kernels.inference.starts import natural_start
+from adaptive_kernels.inference.starting_points import natural_start
 from adaptive_kernels.inference.width_path import WidthPath
 from adaptive_kernels.kernels import NNGP, NTK
 from adaptive_kernels.model_selection.width_path_search import Path, WidthPathSearch

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from adaptive_kernels import AdaptiveKernelRegressor
 from adaptive_kernels.inference import optimization
 from adaptive_kernels.inference.evidence import Data, Hyperparameters
+from adaptive_kernels.inference.evidence_problem import EvidenceProblem
 from adaptive_kernels.inference.moments import target_variance
 from adaptive_kernels.inference.optimization import (
     NOISE_BOUNDS,
@@ -17,7 +18,6 @@ from adaptive_kernels.inference.optimization import (
     warm_start,
 )
 from adaptive_kernels.inference.preconditioning import MARGIN, Preconditioner, updated
-from adaptive_kernels.inference.problem import EvidenceProblem
 from adaptive_kernels.kernels import NNGP
 
 rng = np.random.default_rng(0)

@@ -14,10 +14,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.testing import assert_allclose, assert_array_equal
 from threadpoolctl import threadpool_info
 
-from adaptive_kernels import (
-    AdaptiveKernelRegressorCV,
-    NNGPRegressor,
-)
+from adaptive_kernels import AdaptiveKernelRegressorCV, NNGPRegressor
 from adaptive_kernels._arrays.mapped_files import MappedRows
 from adaptive_kernels.inference import streaming, subsampling
 from adaptive_kernels.inference.evidence import Hyperparameters

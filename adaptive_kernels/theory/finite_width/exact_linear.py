@@ -6,7 +6,7 @@ import numpy as np
 
 from ..kernel_regression.spectrum import Spectrum
 from .output_statistics import OutputStatistics, fixed_scale, infinite_width, one_output
-from .scale import ScaleLikelihood
+from .scale_likelihood import ScaleLikelihood
 
 
 def exact(spectrum: Spectrum, *, noise: float, width: float) -> OutputStatistics:

@@ -15,9 +15,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..._arrays import Array, asarray_like, to_numpy
 from ...inference.evidence import Data, Hyperparameters, combine_metric_sqrts
+from ...inference.evidence_problem import EvidenceProblem
 from ...inference.optimization import maximize_evidence
 from ...inference.posterior import GaussianPosterior
-from ...inference.problem import EvidenceProblem
 from ...kernels import NNGP
 from ...kernels._recursion import apply_metric_sqrt, centered
 from .._checks import check_noise, check_width

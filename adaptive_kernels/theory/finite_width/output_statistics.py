@@ -163,14 +163,19 @@ def _with_prior(saddle, terms):
 
 
 def _gaussian_evidence(spectrum, noise, scales, rotation):
-    """Log density of the targets under kernels s_c K0 of the rotated outputs."""
-    c, null = spectrum.rotated(rotation)
+    """Log density of the targets.
+
+    Rotated output j has kernel scales[j] * K0, plus noise: `scales` (C,) are the
+    eigenvalues of the scale of the kernel, `rotation` (C, C) its eigenvectors.
+    """
+    coefficients, null_squares = spectrum.rotated(rotation)
     variance = noise + spectrum.eigenvalues[:, None] * scales
-    total = np.sum(np.log(2 * pi * variance) + c**2 / variance)
+    # -2 log N(c; 0, variance), and the same in the null space of K0, where noise is all
+    minus_two_log = np.sum(np.log(2 * pi * variance) + coefficients**2 / variance)
     if spectrum.null_rows:
-        total += len(scales) * spectrum.null_rows * log(2 * pi * noise)
-        total += np.sum(null) / noise
-    return -0.5 * float(total)
+        minus_two_log += len(scales) * spectrum.null_rows * log(2 * pi * noise)
+        minus_two_log += np.sum(null_squares) / noise
+    return -0.5 * float(minus_two_log)
 
 
 def infinite_width(spectrum, noise):

@@ -13,7 +13,7 @@ from ...inference.posterior import KernelPosterior
 from ...kernels._activations import PiecewiseLinear
 from ...kernels._recursion import features, symmetric_matrices
 from ..kernel_regression.spectrum import Spectrum
-from .deep import layer_scales
+from .deep_networks import layer_scales
 from .output_statistics import OutputStatistics
 from .rescaling import scale_saddle
 

@@ -13,7 +13,7 @@ from .output_statistics import (
     fixed_scale,
     infinite_width,
 )
-from .scale import ScaleLikelihood
+from .scale_likelihood import ScaleLikelihood
 
 _MAX_ITER = 2000
 

@@ -48,7 +48,7 @@ from ...kernels._activations import Activation
 from ...kernels._recursion import slices_of
 from .sampled_one_loop import _one_loop, _positive, _sampling_errors, _second_moment
 from .sequential_monte_carlo import neurons_of_prior, sequential_monte_carlo
-from .tilted import Neurons, Problem, Solution, couplings, curvature
+from .tilted_distribution import Neurons, Problem, Solution, couplings, curvature
 
 ROWS = 1024
 LEAST_SIZE = 500

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from ..._arrays import Array, cho_solve, clip, eigh, namespace, solve_triangular
-from .tilted import couplings
+from .tilted_distribution import couplings
 
 
 def _second_moment(neurons, weights):

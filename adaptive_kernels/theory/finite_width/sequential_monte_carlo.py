@@ -12,7 +12,7 @@ from scipy.stats import qmc
 
 from ..._arrays import asarray_like, index_like, namespace, to_numpy
 from ...kernels._recursion import slices_of
-from .tilted import BLOCK_BYTES, Neurons, newton
+from .tilted_distribution import BLOCK_BYTES, Neurons, newton
 
 SOBOL_BITS = 30
 MAX_STAGES = 100

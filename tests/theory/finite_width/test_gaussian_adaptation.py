@@ -10,8 +10,8 @@ from scipy.stats import gamma
 from sklearn.exceptions import ConvergenceWarning
 
 from adaptive_kernels.datasets import make_ising
+from adaptive_kernels.inference.evidence_problem import EvidenceProblem
 from adaptive_kernels.inference.optimization import _RowSpace, maximize_evidence
-from adaptive_kernels.inference.problem import EvidenceProblem
 from adaptive_kernels.kernels import NNGP
 from adaptive_kernels.kernels._activations import ACTIVATIONS
 from adaptive_kernels.kernels._recursion import Network
@@ -26,8 +26,8 @@ from adaptive_kernels.theory import (
     layer_scales,
     tree_level,
 )
-from adaptive_kernels.theory.finite_width import deep
-from adaptive_kernels.theory.finite_width.deep import _log_posterior
+from adaptive_kernels.theory.finite_width import deep_networks as deep
+from adaptive_kernels.theory.finite_width.deep_networks import _log_posterior
 from adaptive_kernels.theory.finite_width.gaussian_adaptation import (
     adapt,
     spike_metric_sqrt,

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from adaptive_kernels.datasets import make_ising
 from adaptive_kernels.theory import Spectrum, exact, one_loop, scale_saddle, tree_level
 from adaptive_kernels.theory.finite_width import rescaling
-from adaptive_kernels.theory.finite_width.scale import _gamma_constant
+from adaptive_kernels.theory.finite_width.scale_likelihood import _gamma_constant
 
 THEORIES = [tree_level, one_loop, scale_saddle, exact]
 

@@ -14,7 +14,7 @@ from adaptive_kernels.kernels._recursion import features
 from adaptive_kernels.theory import sampled
 from adaptive_kernels.theory.finite_width import sampled_neurons as neurons
 from adaptive_kernels.theory.finite_width import sequential_monte_carlo as _annealing
-from adaptive_kernels.theory.finite_width import tilted as _tilted
+from adaptive_kernels.theory.finite_width import tilted_distribution as _tilted
 
 ERF, RELU = ACTIVATIONS["erf"], ACTIVATIONS["relu"]
 RNG = np.random.default_rng(0)

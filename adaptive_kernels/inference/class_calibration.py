@@ -6,10 +6,11 @@ classes. Each row left out in closed form, its mean m_c and standard deviation s
     logit_c = slope m_c / s + offset_c,
 
 and slope, offsets and the noise are those of largest likelihood of the labels, with
-weak priors: offsets about the log frequencies of the classes, which far from all data
-are the answer, and a logit of 4 between a label and its absence at the typical s. One
-further row that knows nothing but the frequencies is mixed in, because labels that no
-row left out contradicts would otherwise be believed without limit.
+weak priors: offsets near the log class frequencies (the prediction far from all data),
+and a slope such that a change of 1 in m_c changes the logit by 4 at the typical s. The
+probabilities are mixed with the class frequencies, which count as one extra row.
+Otherwise, where every left-out row agrees with its label, the confidence would grow
+without limit.
 """
 
 from collections.abc import Callable
@@ -209,7 +210,7 @@ def _line_search(
     lowest: float,
     highest: float,
 ) -> tuple[float, float, Calibration]:
-    """The trial of least loss that a walk from `noise` meets, down first, then up."""
+    """The trial of least loss on a line search from `noise`, down first, then up."""
     first = best = trial(noise)
     for factor, end in ((1 / NOISE_STEP, lowest), (NOISE_STEP, highest)):
         while (best[1] * factor - end) * (factor - 1) < 0:

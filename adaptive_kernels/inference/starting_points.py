@@ -14,8 +14,8 @@ import numpy as np
 
 from ..kernels._recursion import apply_metric_sqrt, features, variances
 from .evidence import Hyperparameters
+from .evidence_problem import EvidenceProblem
 from .moments import mean_over_rows, mean_square, target_variance
-from .problem import EvidenceProblem
 
 START_BIAS = 0.1
 # Shares of noise, and mean variances of a pre-activation, that are compared.

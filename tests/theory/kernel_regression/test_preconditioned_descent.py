@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from adaptive_kernels.kernels import NTK
 from adaptive_kernels.kernels._eigenpairs import KernelRows, top_eigenpairs
-from adaptive_kernels.theory.kernel_regression.descent import (
+from adaptive_kernels.theory.kernel_regression.preconditioned_descent import (
     Preconditioner,
     iterations_needed,
     kernel_gradient_descent,
