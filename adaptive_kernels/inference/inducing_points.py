@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from .._arrays import (
     Array,
@@ -104,6 +103,8 @@ def inducing_rows(X: Array, point: Hyperparameters, n_rows: int) -> np.ndarray:
     mapped = to_numpy(apply_metric_sqrt(X, point.metric_sqrt))
     _, distinct = np.unique(mapped, axis=0, return_index=True)
     if len(distinct) > n_rows:
+        from sklearn.cluster import KMeans  # few fits need it
+
         mapped = mapped[distinct]
         found = KMeans(n_rows, n_init=1, max_iter=20, random_state=0).fit(mapped)
         distinct = distinct[np.unique(np.argmin(found.transform(mapped), axis=0))]

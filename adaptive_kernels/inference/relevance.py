@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesRegressor
 
 from .._arrays import to_numpy
 from .evidence import Data
@@ -115,6 +114,9 @@ def _forest(
     X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None
 ) -> tuple[np.ndarray, float]:
     """Importances of extremely randomised trees, and what they explain out of bag."""
+    # Here, since it takes a twentieth of a second that an import of the package saves.
+    from sklearn.ensemble import ExtraTreesRegressor
+
     forest = ExtraTreesRegressor(
         N_TREES,
         min_samples_leaf=LEAF,
