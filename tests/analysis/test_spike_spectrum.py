@@ -219,6 +219,7 @@ def test_rows_of_uneven_length_have_no_spike():
     assert values[0] > 1.5 * values[1]
 
 
+@pytest.mark.slow
 def test_spikes_of_two_outputs():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((2400, 100))

@@ -107,6 +107,7 @@ def assert_is_a_picture(path):
     assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 100
 
 
+@pytest.mark.slow
 def test_command_with_all_models(csv, tmp_path, capsys):
     picture = tmp_path / "all.png"
     out = run(
@@ -119,6 +120,7 @@ def test_command_with_all_models(csv, tmp_path, capsys):
     assert_is_a_picture(picture)
 
 
+@pytest.mark.slow
 def test_notes_and_picture(cheap, csv, tmp_path, capsys):
     picture = tmp_path / "cheap.png"
     out = run(capsys, csv, "--target", "y", "--output", picture)

@@ -108,6 +108,7 @@ def fail(capsys, *arguments):
     return captured.err
 
 
+@pytest.mark.slow
 def test_missing_packages_are_named_in_one_line():
     code = (
         "import sys; sys.modules['rich'] = None; "

@@ -173,6 +173,7 @@ def test_separable_labels_are_not_believed_without_limit():
     assert np.all(p.min(axis=0) < 5 * floor)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("make", [NNGPClassifier, AdaptiveKernelClassifier])
 def test_probabilities_are_calibrated(make, n_classes):
@@ -523,6 +524,7 @@ def test_single_precision_is_computed_in_double(name):
     assert_allclose(p, double.predict_proba(new.astype(float)), rtol=1e-9)
 
 
+@pytest.mark.slow
 @every
 def test_array_api_input(name):
     xp = pytest.importorskip("array_api_strict")

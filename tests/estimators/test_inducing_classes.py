@@ -102,6 +102,7 @@ def test_all_rows_make_the_posterior(small_sample):
     assert_allclose(mean, K_mn.T @ dual, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", EACH)
 @pytest.mark.parametrize("n_inducing", [N, 5000])
 def test_as_many_points_as_rows_is_the_exact_fit(estimator, n_inducing):
@@ -124,6 +125,7 @@ def test_many_points_are_the_exact_posterior(estimator):
     assert_allclose(ours.predict_proba(X_NEW), exact.predict_proba(X_NEW), atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", EACH)
 def test_few_points_predict_nearly_as_well(small_sample, estimator):
     exact, ours = (
@@ -212,6 +214,7 @@ def test_search_passes_the_points_on(small_sample):
     assert search.score(X_NEW, NEW_CODES) > 0.6
 
 
+@pytest.mark.slow
 def test_folds_are_judged_exactly(small_sample):
     searches = [
         AdaptiveKernelClassifierCV(

@@ -67,6 +67,7 @@ def friedman():
     return X[:100], y[:100], X[100:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REGRESSORS)
 @pytest.mark.parametrize("units", [1.0, 1000.0])
 def test_origin_of_x_changes_nothing(name, units, friedman):
@@ -78,6 +79,7 @@ def test_origin_of_x_changes_nothing(name, units, friedman):
     assert_allclose(far, near, atol=1e-6 * np.std(y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_origin_of_x_changes_no_probability(name, friedman):
     X, y, X_new = friedman
@@ -97,6 +99,7 @@ def test_a_year_among_standardised_columns():
         assert r2(model.fit(X[:200], y[:200]), X[200:], f[200:]) > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nngp", "deep", "diag", "full", "search"])
 def test_constant_columns_change_nothing(name, friedman):
     X, y, X_new = friedman
@@ -188,6 +191,7 @@ def test_theory_and_samplers_know_the_origin():
     assert_allclose(draws[0].train, draws[1].train, rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["y", "X", "both"])
 def test_rounding_of_the_input_does_not_choose_the_model(change):
     X, y, X_new, _ = sine_and_product(120, 8, 0)
@@ -202,6 +206,7 @@ def test_rounding_of_the_input_does_not_choose_the_model(change):
     assert_allclose(actual, expected, atol=1e-6 * np.std(y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_search_finds_few_of_many_features(seed):
     X, y, X_test, f = sine_and_product(260, 30, seed)
@@ -219,6 +224,7 @@ def test_single_fit_finds_two_of_a_hundred():
     assert r2(model, X[300:], f[300:]) > 0.9
 
 
+@pytest.mark.slow
 def test_classifier_finds_a_product_far_from_zero():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((800, 20))
@@ -230,6 +236,7 @@ def test_classifier_finds_a_product_far_from_zero():
         assert model.fit(X[:400] + 100, y[:400]).score(X[400:] + 100, y[400:]) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["sines", "index"])
 def test_class_search_sees_what_shows_at_small_widths_only(target):
     rng = np.random.default_rng(0)

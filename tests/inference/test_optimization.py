@@ -153,6 +153,7 @@ def test_the_curvature_of_the_evidence_is_learned():
     assert np.all(np.abs(np.log(learned[-3:] / values[-3:])) < np.log(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["diag", "full"])
 def test_more_rows_need_fewer_steps(evaluations, kind):
     spent = {"plain": 0, "white": 0}

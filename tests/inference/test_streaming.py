@@ -265,6 +265,7 @@ def test_rows_on_a_device_stay_in_the_process(many_parts, monkeypatch):
     assert_allclose(np.asarray(total.gram), expected[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*delayed:UserWarning")
 def test_a_search_sends_samples_and_names_of_files(many_parts, monkeypatch, path):
     sent = []

@@ -380,6 +380,7 @@ def network_sample(depth):
     return X, {name: np.stack([net[name] for net in nets]) for name in NETWORK_PHI}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("cls", [NNGP, NTK])
 @pytest.mark.parametrize("name", NETWORK_PHI)

@@ -228,6 +228,7 @@ def test_folds(parameters, folds):
     assert_allclose(splits(fitted, 0), expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_parallel_jobs_give_the_same():
     one, two = (
         search(covariance_types=("diag", "full"), n_jobs=n).fit(X, Y1) for n in (1, 2)
@@ -356,6 +357,7 @@ def test_bad_parameter_is_refused_before_any_fit(parameters):
         search(**parameters).fit(X, Y1)
 
 
+@pytest.mark.slow
 def test_grid_search_over_a_pipeline_sees_every_value():
     parameters = {
         "width": [1, 100],

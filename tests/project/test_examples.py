@@ -63,6 +63,7 @@ def test_example_runs_without_warning(path, tmp_path):
     assert "Warning" not in result.stderr
 
 
+@pytest.mark.slow
 def test_benchmarks_find_what_they_import(tmp_path):
     folder = ROOT / "benchmarks"
     scripts = sorted(path.as_posix() for path in folder.glob("*.py"))

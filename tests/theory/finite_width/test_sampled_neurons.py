@@ -201,6 +201,7 @@ def assert_within_sampling_error(draws, truth):
     assert np.all(draws.std(0, ddof=1) < 0.02 * np.max(np.abs(truth)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chi", [1, 20])
 def test_linear_network(chi):
     rows, targets = make_ising(15, 20, random_state=0)
@@ -437,6 +438,7 @@ def test_few_neurons_warn():
     assert theory.effective_sample_size < 2**6
 
 
+@pytest.mark.slow
 def test_sampling_error_is_the_scatter_over_seeds():
     X, y = make_ising(240, 10, random_state=0)
     rows = X[:20] / np.sqrt(10)

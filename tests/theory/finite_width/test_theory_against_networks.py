@@ -109,6 +109,7 @@ def test_linear_networks(shape, chi):
     assert_allclose(along.var(), variance, rtol=0.15)
 
 
+@pytest.mark.slow
 def test_tree_level_is_a_mean_field_theory():
     # d and n near the width: within 4 % at mean field, worse than the saddle at one.
     for chi in (1, 50):

@@ -97,6 +97,7 @@ def sampled_mean_shift(activation, gain, shape, rng):
     return np.interp(gain * np.outer(g, alpha), shifts, means - mean)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, degree, place", [("relu", 1, 0), ("relu", 2, 1), ("tanh", 3, 1)]
 )
