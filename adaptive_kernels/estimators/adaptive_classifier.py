@@ -128,7 +128,11 @@ feature_names_in_ :
         array of shape (n_samples, n_features)
         """
         X = as_float64(validate_rows(self, X, "transform"))
-        return self.regressor_.transform(X)
+        return self._transform(X)
+
+    def _transform(self, X):
+        """The same of checked rows, never as a table."""
+        return self.regressor_._transform(X)
 
     @property
     def _n_features_out(self):

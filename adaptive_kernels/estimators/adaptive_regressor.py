@@ -228,6 +228,10 @@ random_state :
             For a diagonal Sigma the scaled features; for a full one the projections on
             its principal directions, by decreasing variance.
         """
+        return self._transform(X)
+
+    def _transform(self, X):
+        """The same, never as a table, for estimators that hold this one."""
         check_is_fitted(self)
         X, host = self._validate_rows(X, "transform")
         X = centered(X, self._posterior.network.origin)

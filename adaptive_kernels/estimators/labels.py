@@ -30,9 +30,15 @@ def validate_labels(estimator, X, y, sample_weight, class_weight=None):
     classes = np.unique(labels[kept])
     if len(classes) < 2:
         raise ValueError("y holds only one class: nothing can be told apart.")
+    weights = _class_weighted(class_weight, classes, labels, weights)
+    if class_weight is not None:
+        classes = np.unique(labels[weights > 0])
+        if len(classes) < 2:
+            raise ValueError(
+                "class_weight leaves one class only: nothing can be told apart."
+            )
     # Labels that occur with weight 0 only are no class: their rows are dropped later.
     codes = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
-    weights = _class_weighted(class_weight, classes, codes, weights)
     return (
         X,
         codes,
@@ -41,15 +47,22 @@ def validate_labels(estimator, X, y, sample_weight, class_weight=None):
     )
 
 
-def _class_weighted(class_weight, classes, codes, weights):
+def _class_weighted(class_weight, classes, labels, weights):
+    """Weights of the rows times those of their classes, or None where all are one."""
     if class_weight is None:
         return weights
-    weights = np.ones(len(codes)) if weights is None else weights
+    weights = np.ones(len(labels)) if weights is None else weights
+    known = np.isin(labels, classes)
+    codes = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
     if class_weight == "balanced":
-        totals = np.bincount(codes, weights, len(classes))
+        totals = np.bincount(codes, weights * known, len(classes))
         return weights * (np.sum(weights) / (len(classes) * totals))[codes]
     factors = compute_class_weight(class_weight, classes=classes, y=classes[codes])
-    return weights * factors[codes]
+    if not np.all(np.isfinite(factors) & (factors >= 0)):
+        raise ValueError(
+            f"class_weight must not be negative or infinite, got {class_weight!r}."
+        )
+    return weights * factors[codes] * known
 
 
 def one_vs_rest_targets(codes, n_classes):

@@ -198,7 +198,8 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         with unchanged_on_failure(self):
             check_device(self.device)
             X, y, _ = validate_training(self, X, y, None)
-            X = as_float64(to_device(X, self.device))
+            # A copy: the caller may use the array again.
+            X = namespace(X).asarray(as_float64(to_device(X, self.device)), copy=True)
             y = asarray_like(y, X)
             Y = y[:, None] if y.ndim == 1 else y
             self._targets = self._target_scale(Y, None, y.ndim == 1)

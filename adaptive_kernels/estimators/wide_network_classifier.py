@@ -73,12 +73,16 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         MemoryError
             If the kernel matrix does not fit in memory.
         """
+        return self._fit_labels(X, y, sample_weight)
+
+    def _fit_labels(self, X, y, sample_weight, **options):
+        """Fit to labels; options are those of `_fit`."""
         with unchanged_on_failure(self):
             check_device(self.device)
             X, codes, classes, weights = validate_labels(
                 self, X, y, sample_weight, self.class_weight
             )
-            self._fit(X, codes, weights, classes)
+            self._fit(X, codes, weights, classes, **options)
             self.classes_ = index_like(classes, y)
         return self
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from math import inf, isinf
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from scipy.special import logsumexp
@@ -17,14 +17,15 @@ from sklearn.model_selection import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from .._arrays import Array, as_float64, asarray_like, to_numpy
+from .._arrays import Array, ArrayLike, as_float64, asarray_like, to_numpy
+from .._sklearn import fit_context
 from ..estimators.adaptive_classifier import AdaptiveKernelClassifier
 from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
 from ..estimators.class_posteriors import calibrated
 from ..estimators.labels import codes_of, one_vs_rest_targets
 from ..inference.streaming import RowStream
 from ..kernels import NNGP, NTK
-from .folds import MOST_FOLDS, default_folds, stratified_folds
+from .folds import MOST_FOLDS, checked_folds, default_folds, stratified_folds
 from .grids import check_grids, make_templates
 from .scores import HeldOutScore
 from .search import search
@@ -167,7 +168,34 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         self.device = device
         self.random_state = random_state
 
-    def _fit(self, X, codes, weights, classes):
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
+        """Search, then fit the members of the mixture to all rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training inputs, used as given: put a scaler before this estimator.
+        y : array-like of shape (n_samples,)
+            Labels of any type.
+        sample_weight : array-like of shape (n_samples,), default=None
+            A row of weight w counts like w repeated rows. Weight 0 removes the row.
+        groups : array-like of shape (n_samples,), default=None
+            For a `cv` that keeps groups of rows together, such as `GroupKFold`.
+
+        Returns
+        -------
+        self : object
+        """
+        return self._fit_labels(X, y, sample_weight, groups=groups)
+
+    def _fit(self, X, codes, weights, classes, groups=None):
         kernels = self.kernels
         if kernels is None:
             kernels = [NNGP("erf"), NNGP("relu"), NNGP("rbf")]
@@ -180,7 +208,8 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         scorer = None
         if self.scoring is not None:
             scorer = ClassScorer(template, classes, self.scoring)
-        folds = list(self._splitter(codes).split(to_numpy(X), codes))
+        splits = self._splitter(codes).split(to_numpy(X), codes, groups)
+        folds = checked_folds(splits, len(codes))
         # In floats, since -1 is no unsigned integer.
         targets = one_vs_rest_targets(codes, len(classes))
         sample = self._learning_rows(rows)

@@ -13,7 +13,49 @@ MOST_FOLDS = 5
 
 def default_folds(n_samples):
     """More folds where rows are few: there they cost little and every row counts."""
-    return MOST_FOLDS if n_samples <= 300 else 3
+    return min(MOST_FOLDS, n_samples) if n_samples <= 300 else 3
+
+
+def checked_folds(folds, n_samples):
+    """A list of (train, test) places from whatever a splitter or a user gives.
+
+    Places are integers, in any sequence, or masks.
+
+    Raises
+    ------
+    ValueError
+        If there is no fold, one is empty, or a place is no row.
+    """
+    checked = [tuple(_places(side, n_samples) for side in fold) for fold in folds]
+    if not checked:
+        raise ValueError(
+            "cv gives no folds: a list is empty, or a generator was used up by another "
+            "fit. Give a list of (train, test) or a splitter."
+        )
+    for i, fold in enumerate(checked):
+        if len(fold) != 2 or min(map(len, fold)) == 0:
+            raise ValueError(
+                f"Fold {i} of cv must be two sets of rows, to learn from and to be "
+                f"scored on, got {', '.join(str(len(side)) for side in fold)} rows."
+            )
+    return checked
+
+
+def _places(side, n_samples):
+    places = np.asarray(side).reshape(-1)
+    if places.dtype == bool:
+        if len(places) != n_samples:
+            raise ValueError(
+                f"A mask of cv has {len(places)} entries for {n_samples} rows."
+            )
+        return np.flatnonzero(places)
+    if places.size and not np.issubdtype(places.dtype, np.integer):
+        raise ValueError(
+            f"Folds of cv must hold integers or masks, got {places.dtype}."
+        )
+    if places.size and (places.min() < -n_samples or places.max() >= n_samples):
+        raise ValueError(f"A fold of cv names rows beyond the {n_samples} given.")
+    return places.astype(int) % max(n_samples, 1)
 
 
 @dataclass(frozen=True)

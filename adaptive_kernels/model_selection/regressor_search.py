@@ -35,7 +35,7 @@ from ..estimators.base import (
 )
 from ..kernels import NNGP, NTK
 from ..theory.finite_width.approximations import APPROXIMATIONS
-from .folds import default_folds, random_folds
+from .folds import checked_folds, default_folds, random_folds
 from .grids import check_grids, make_templates
 from .scores import HeldOutScore, gaussian_log_density
 from .search import search
@@ -210,7 +210,11 @@ normalize_y, tol, device, random_state :
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Search, then fit the members of the mixture to all rows.
 
@@ -220,6 +224,8 @@ normalize_y, tol, device, random_state :
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
             Used in fitting and in scoring.
+        groups : array-like of shape (n_samples,), default=None
+            For a `cv` that keeps groups of rows together, such as `GroupKFold`.
 
         Returns
         -------
@@ -228,7 +234,8 @@ normalize_y, tol, device, random_state :
         with unchanged_on_failure(self):
             kernels = self._checked_kernels()
             data = validate_training(self, X, y, sample_weight)
-            folds = list(self._splitter(data[0].shape[0]).split(*data[:2]))
+            n = data[0].shape[0]
+            folds = checked_folds(self._splitter(n).split(*data[:2], groups), n)
             self._search(data, folds, kernels)
         return self
 
@@ -361,7 +368,7 @@ normalize_y, tol, device, random_state :
         array of shape (n_samples, n_features)
         """
         X = self._validate_rows(X, "transform")
-        return self.best_estimator_.transform(X)
+        return self.best_estimator_._transform(X)
 
     @property
     def _n_features_out(self):
