@@ -29,11 +29,12 @@ class NNGPRegressor(WideNetworkRegressor):
     Parameters
     ----------
     kernel : NNGP or NTK, default=None
-        None means ``NNGP("erf")``. Bounds of the weight variance are relative to one
-        over the mean squared entry of X, those of the readout variance to the
-        variance of y; hyperparameters with bounds "fixed" are taken as given. At depth
-        > 1, where layers share the weight variance, X is first brought to unit mean
-        square through the metric of `kernel_`.
+        None means ``NNGP("erf")``. Bounds that differ from the default hold for the
+        variances of `kernel_`, and "fixed" ones are taken as given. The default bounds
+        are relative: of the weight variance to one over the mean squared entry of X, of
+        the readout variance to the variance of y. At depth > 1, where layers share the
+        weight variance, X is then brought to unit mean square through the metric of
+        `kernel_`.
     alpha : float, default=1e-2
         Noise variance, in units of the variance of y if `normalize_y`. With
         `optimizer=None` it is taken as given; otherwise it starts the search

@@ -169,7 +169,11 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         template = frame.enter(Hyperparameters(kernel.network(), alpha))
         bounds = {h.name: h.bounds[0] for h in kernel.hyperparameters if not h.fixed}
         problem = EvidenceProblem(
-            frame.rounded(data), template, {**bounds, "alpha": NOISE_BOUNDS}, **limits
+            frame.rounded(data),
+            template,
+            {**bounds, "alpha": NOISE_BOUNDS},
+            frame.bounds_given(kernel),
+            **limits,
         )
         starts = (template,) if self._gives_start() else ()
         if self.n_restarts_optimizer:

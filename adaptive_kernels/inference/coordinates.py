@@ -42,7 +42,7 @@ class Frame:
         """The frame of some rows: their mean, unless the kernel has an origin.
 
         Where layers share the weight variance, which cannot take X's unit too, the root
-        takes it; where that variance is fixed, the unit stays.
+        takes it; where that variance is fixed or bounded by the user, the unit stays.
         """
         origin, metric_sqrt = (
             kernel.network().origin,
@@ -58,12 +58,30 @@ class Frame:
         given = {h.name for h in kernel.hyperparameters if h.fixed}
         fixed = {name: float(getattr(kernel, name)) for name in given}
         if kernel.depth > 1:
-            if "weight_variance" not in fixed:
+            if not (
+                "weight_variance" in fixed or _is_bounded(kernel, "weight_variance")
+            ):
                 metric_sqrt = combine_metric_sqrts(
                     metric_sqrt, np.full(data.X.shape[1], 1 / unit)
                 )
             unit = 1.0
         return cls(origin, metric_sqrt, unit, target_unit, fixed)
+
+    def bounds_given(self, kernel: WideKernel) -> dict[str, tuple[float, float]]:
+        """Bounds that a user has set, in these coordinates; the defaults are not there.
+
+        They hold for the variances of `kernel_`, in the units of X and y.
+        """
+        units = {
+            "weight_variance": self.unit**2,
+            "readout_variance": self.target_unit**-2,
+        }
+        given = {}
+        for h in kernel.hyperparameters:
+            if not h.fixed and _is_bounded(kernel, h.name):
+                low, high = h.bounds[0] * units.get(h.name, 1.0)
+                given[h.name] = float(low), float(high)
+        return given
 
     def rows(self, X: Array) -> Array:
         """X in these coordinates, up to the unit."""
@@ -104,3 +122,10 @@ def _varying(X: Array, origin: np.ndarray) -> Array:
     """Centred X, with zeros in columns that are constant but for rounding."""
     varies = np.std(to_numpy(X), axis=0) > CONSTANT * np.abs(origin)
     return X * asarray_like(1.0 * varies, X)
+
+
+def _is_bounded(kernel: WideKernel, name: str) -> bool:
+    """Whether a variance has other bounds than by default."""
+    bounds = f"{name}_bounds"
+    default = getattr(type(kernel)(), bounds)
+    return not np.array_equal(getattr(kernel, bounds), default)

@@ -22,6 +22,8 @@ class EvidenceProblem:
     template : Hyperparameters, supplies what stays fixed
     bounds : dict, name of a variance -> pair relative to its natural unit; what is not
         named stays fixed
+    bounds_given : dict, name -> pair in the units of the rows, in place of the relative
+        bounds
     width : float, of the network; at infinite width no covariance is learned
     covariance_type : {"diag", "full"} or None
     tree : bool, leave the log determinant out
@@ -33,6 +35,7 @@ class EvidenceProblem:
     data: Data
     template: Hyperparameters
     bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    bounds_given: dict[str, tuple[float, float]] = field(default_factory=dict)
     width: float = inf
     covariance_type: str | None = None
     tree: bool = False
@@ -95,9 +98,9 @@ class EvidenceProblem:
         units = {"weight_variance": 1 / mean_square(self.data), "bias_variance": 1.0}
         box = []
         for name in objective.free:
-            low, high = self.bounds[name]
             unit = units.get(name, spread)
-            box.append((np.log(low * unit), np.log(high * unit)))
+            low, high = self.bounds_given.get(name, unit * np.array(self.bounds[name]))
+            box.append((np.log(low), np.log(high)))
         if objective.covariance is not None:
             box += objective.covariance.box()
         return np.array(box).reshape(-1, 2)

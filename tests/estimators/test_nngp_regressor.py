@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from adaptive_kernels import NNGPRegressor
+from adaptive_kernels import AdaptiveKernelRegressor, NNGPRegressor
 from adaptive_kernels.kernels import NNGP, NTK
 
 METRIC = np.array([[1.0, 0.3, 0.0], [0.3, 0.8, 0.1], [0.0, 0.1, 2.0]])
@@ -384,3 +384,33 @@ def test_weights_are_routed_through_a_grid_search():
         one.fit(X[train], Y1[train], WEIGHTS[train])
         scores.append(one.score(X[test], Y1[test], WEIGHTS[test]))
     assert_allclose(search.cv_results_["mean_test_score"][1], np.mean(scores))
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("unit", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize(
+    "model",
+    [
+        NNGPRegressor(),
+        NNGPRegressor(normalize_y=False),
+        NNGPRegressor(n_inducing=30),
+        AdaptiveKernelRegressor(),
+        AdaptiveKernelRegressor(width=10, covariance_type="full"),
+    ],
+    ids=lambda model: f"{type(model).__name__}-{model.n_inducing}-{model.normalize_y}",
+)
+def test_bounds_of_the_user_hold_in_units_of_the_user(model, unit, depth):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((60, 3))
+    bounds = {
+        "weight_variance": (0.5 / unit**2, 0.6 / unit**2),
+        "bias_variance": (0.3, 0.4),
+        "readout_variance": (2.0, 2.5),
+    }
+    given = {f"{name}_bounds": pair for name, pair in bounds.items()}
+    kernel = NNGP("erf", depth=depth, **given)
+    fitted = clone(model).set_params(kernel=kernel)
+    fitted.fit(unit * rows, 3 * np.sin(rows[:, 0]))
+    for name, (low, high) in bounds.items():
+        found = getattr(fitted.kernel_, name)
+        assert low * (1 - 1e-9) <= found <= high * (1 + 1e-9), name
