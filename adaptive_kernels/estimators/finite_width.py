@@ -101,11 +101,15 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         width, kind = float(self.width), self.covariance_type
         return replace(problem, width=width, covariance_type=kind), frame
 
-    def _fit(self, rows, starts=()):
-        """Fit; `starts` are Solutions for other rows, to go on from the best of."""
+    def _checked_problem(self, rows):
+        """The same of training rows, for which the theory must exist."""
         outputs = rows.data.Y.shape[1]
         check_theory(self.approximation, self._kernel().network(), outputs)
-        problem, frame = self._problem(rows.data)
+        return self._problem(rows.data)
+
+    def _fit(self, rows, starts=()):
+        """Fit; `starts` are Solutions for other rows, to go on from the best of."""
+        problem, frame = self._checked_problem(rows)
         solution, explained = _tune(problem, starts)
         warn_unless_converged(solution, problem.tol)
         self._tuned = Tuned.of(solution, frame, problem.data)
@@ -152,9 +156,7 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         smallest = min(width for width, _ in candidates)
         base = clone(self).set_params(width=smallest)
         rows = base._rows(*arrays)
-        outputs = rows.data.Y.shape[1]
-        check_theory(self.approximation, self._kernel().network(), outputs)
-        problem, frame = base._problem(rows.data)
+        problem, frame = base._checked_problem(rows)
 
         # Called only where starts need it.
         def relevance_data():

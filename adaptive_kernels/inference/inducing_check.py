@@ -56,7 +56,7 @@ def bound_or_exact(
             "log density for each; raise n_inducing"
             + (". The kernel of the exact fit is kept." if use_exact else "."),
             ConvergenceWarning,
-            stacklevel=6,  # the caller of fit
+            stacklevel=6,
         )
     if not use_exact:
         return bound

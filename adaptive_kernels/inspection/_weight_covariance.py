@@ -141,11 +141,7 @@ class WeightCovarianceDisplay:
         metric = last._tuned.frame.metric_sqrt
         scale = last.scale_ if np.ndim(last.scale_) == 0 else 1
         display = cls(
-            **_whitened(
-                to_numpy(last.weight_covariance_),
-                direction,
-                last._tuned.frame.metric_sqrt,
-            ),
+            **_whitened(to_numpy(last.weight_covariance_), direction, metric),
             prior_variance=last.kernel_.weight_variance / last.n_features_in_,
             scale=None if scale == 1 else scale,
             # A full metric mixes the features before the weights see them.

@@ -34,11 +34,11 @@ def check_columns(**arrays):
     return columns
 
 
-def check_spread(mean_of, std):
+def check_spread(name, std):
     """Raise ValueError unless every standard deviation is positive."""
     if not np.all(std > 0):
         raise ValueError(
-            f"{mean_of} must be positive everywhere: give rows that the model was not "
+            f"{name} must be positive everywhere: give rows that the model was not "
             "fitted to, or a model with noise."
         )
 

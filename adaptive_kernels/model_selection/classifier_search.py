@@ -1,6 +1,7 @@
 """Kernels, covariance types and widths of classifiers stacked by cross-validation."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from math import inf, isinf
 from numbers import Integral
 from typing import Any, Literal, Self
@@ -224,8 +225,7 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
             n_jobs=self.n_jobs,
         )
         fitted = [self._member(template, r, rows, classes) for r in found.models]
-        self.members_ = fitted[: len(found.weights)]
-        self.best_estimator_ = fitted[found.place_of_best]
+        found = replace(found, models=fitted)
         vars(self).update(found.attributes())
         self.best_params_ = _without_scaling(self.best_params_)
         self.cv_results_ = _results_without_scaling(self.cv_results_)

@@ -290,7 +290,6 @@ normalize_y, tol, device, random_state :
             n_jobs=self.n_jobs,
         )
         vars(self).update(found.attributes())
-        self.members_, self.best_estimator_ = found.members, found.best
         self.n_splits_ = len(folds)
 
     @property

@@ -14,8 +14,8 @@ from .width_path_search import WidthPathSearch
 class SearchResult:
     """What a search has found.
 
-    models : list of AdaptiveKernelRegressor, the members of the mixture by decreasing
-        weight, and the best candidate where it is no member
+    models : list of fitted estimators, the members of the mixture by decreasing weight,
+        and the best candidate where it is no member
     weights : list of float, of the members
     place_of_best : int, of the best candidate among the models
     best_index : int, its row in `cv_results`
@@ -28,19 +28,11 @@ class SearchResult:
     best_index: int
     cv_results: dict
 
-    @property
-    def members(self):
-        """The models that are mixed."""
-        return self.models[: len(self.weights)]
-
-    @property
-    def best(self):
-        """The best single candidate."""
-        return self.models[self.place_of_best]
-
     def attributes(self):
-        """What both searches show of their cross-validation, by attribute."""
+        """What both searches show of it, by attribute."""
         return {
+            "members_": self.models[: len(self.weights)],
+            "best_estimator_": self.models[self.place_of_best],
             "cv_results_": self.cv_results,
             "best_index_": self.best_index,
             "best_score_": float(self.cv_results["mean_test_score"][self.best_index]),

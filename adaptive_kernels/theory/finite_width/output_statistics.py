@@ -156,7 +156,7 @@ def fixed_scale(theory, spectrum, noise, width, scale, **known):
     )
 
 
-def _with_prior(saddle, terms):
+def with_prior(saddle, terms):
     """The evidence with what the prior of the scale gives, N / 2 times the terms."""
     evidence = saddle.log_evidence + saddle.width / 2 * float(np.sum(terms))
     return replace(saddle, log_evidence=evidence)

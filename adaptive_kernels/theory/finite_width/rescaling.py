@@ -9,9 +9,9 @@ from sklearn.exceptions import ConvergenceWarning
 from ..kernel_regression.spectrum import Spectrum
 from .output_statistics import (
     OutputStatistics,
-    _with_prior,
     fixed_scale,
     infinite_width,
+    with_prior,
 )
 from .scale_likelihood import ScaleLikelihood
 
@@ -58,11 +58,11 @@ def scale_saddle(spectrum: Spectrum, *, noise: float, width: float) -> OutputSta
     if isinf(width):
         return infinite_width(spectrum, noise)
     if spectrum.outputs > 1:
-        scale, converged = _matrix_saddle(spectrum, noise, width, loops=1)
+        scale, converged = matrix_saddle(spectrum, noise, width, loops=1)
         known = {"converged": converged}
         saddle = fixed_scale("rescaling", spectrum, noise, width, scale, **known)
         s = saddle.prior_scale
-        return _with_prior(saddle, np.log(s) + 1 - s)
+        return with_prior(saddle, np.log(s) + 1 - s)
     likelihood = ScaleLikelihood(spectrum, noise, width)
     t = likelihood.mode()
     s, curvature = np.exp(t), likelihood.curvature(t)
@@ -78,7 +78,7 @@ def scale_saddle(spectrum: Spectrum, *, noise: float, width: float) -> OutputSta
     )
 
 
-def _matrix_saddle(spectrum, noise, width, *, loops):
+def matrix_saddle(spectrum, noise, width, *, loops):
     """Scale (C, C) of several outputs, and whether the iteration converged.
 
     Iterates S (I + T/N) = I + S^{1/2} (U'K0 U / N) S^{1/2}, damped by a half, with

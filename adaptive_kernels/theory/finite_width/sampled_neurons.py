@@ -46,7 +46,12 @@ from ..._arrays import (
 from ...inference.factorization import inverse_diagonal
 from ...kernels._activations import Activation
 from ...kernels._recursion import slices_of
-from .sampled_one_loop import _one_loop, _positive, _sampling_errors, _second_moment
+from .sampled_one_loop import (
+    one_loop_sums,
+    positive_definite,
+    sampling_errors,
+    second_moment,
+)
 from .sequential_monte_carlo import neurons_of_prior, sequential_monte_carlo
 from .tilted_distribution import Neurons, Problem, Solution, couplings, curvature
 
@@ -263,18 +268,18 @@ def _theory(problem, neurons, solution, loops, n_iter):
     weights, shift = state.weights, 0 * state.u
     coefficients = problem.gain * weights * state.z
     if loops:
-        loop = _one_loop(problem, neurons, solution)
+        loop = one_loop_sums(problem, neurons, solution)
         coefficients, weights, shift = loop.coefficients, loop.weights, loop.shift
     dual = state.u + shift
     precision = inverse_diagonal(solution.factor)
-    errors = _sampling_errors(problem, neurons, solution, precision, loops)
+    errors = sampling_errors(problem, neurons, solution, precision, loops)
     kept = problem.noise * precision
     return SampledTheory(
         train_mean=problem.y - problem.noise * dual,
         dual=dual,
         precision=precision,
         log_evidence=_log_evidence(problem, solution),
-        weight_covariance=_positive(_second_moment(neurons, weights)),
+        weight_covariance=positive_definite(second_moment(neurons, weights)),
         effective_dof=kept.shape[0] - float(namespace(kept).sum(kept)),
         effective_sample_size=state.size,
         sampling_error=errors[loops],

@@ -6,7 +6,8 @@ from ..._arrays import Array, cho_solve, clip, eigh, namespace, solve_triangular
 from .tilted_distribution import couplings
 
 
-def _second_moment(neurons, weights):
+def second_moment(neurons, weights):
+    """Weighted second moment (d, d) of the neurons' input weights."""
     points = neurons.points
     return points.T @ (weights[:, None] * points)
 
@@ -25,7 +26,7 @@ class _Loop:
     shift: Array
 
 
-def _one_loop(problem, neurons, solution):
+def one_loop_sums(problem, neurons, solution):
     """Expand around the tree level.
 
     With b = phi' B phi, B = M^{-1},
@@ -65,14 +66,15 @@ def _leverages(neurons, factor):
     return xp.concat(parts)
 
 
-def _positive(covariance):
+def positive_definite(covariance):
+    """The covariance with eigenvalues below zero, which are errors, set to zero."""
     values, vectors = eigh(covariance)
     if float(values[0]) >= 0:
         return covariance
     return (vectors * clip(values, 0.0)) @ vectors.T
 
 
-def _sampling_errors(problem, neurons, solution, precision, loops):
+def sampling_errors(problem, neurons, solution, precision, loops):
     """Of predictions y - u / precision at left-out rows: tree level, and one loop.
 
     From the spread of the dual vectors that groups of the neurons give. An upper bound
@@ -89,7 +91,7 @@ def _sampling_errors(problem, neurons, solution, precision, loops):
         tree = -cho_solve(solution.factor, slope[:, None])[:, 0]
         orders = [tree]
         if loops:
-            loop = _one_loop(problem, some, replace(solution, state=part))
+            loop = one_loop_sums(problem, some, replace(solution, state=part))
             orders.append(tree + loop.shift)
         duals.append(xp.stack(orders))
     spread = xp.std(xp.stack(duals), axis=0, correction=1) / GROUPS**0.5

@@ -8,11 +8,11 @@ from scipy.optimize import brentq
 from ..kernel_regression.spectrum import Spectrum
 from .output_statistics import (
     OutputStatistics,
-    _with_prior,
     fixed_scale,
     infinite_width,
+    with_prior,
 )
-from .rescaling import _matrix_saddle
+from .rescaling import matrix_saddle
 
 
 def tree_level(spectrum: Spectrum, *, noise: float, width: float) -> OutputStatistics:
@@ -56,11 +56,11 @@ def tree_level(spectrum: Spectrum, *, noise: float, width: float) -> OutputStati
     if isinf(width):
         return infinite_width(spectrum, noise)
     if spectrum.outputs > 1:
-        scale, converged = _matrix_saddle(spectrum, noise, width, loops=0)
+        scale, converged = matrix_saddle(spectrum, noise, width, loops=0)
         known = {"loss": np.zeros(len(spectrum.eigenvalues)), "converged": converged}
         saddle = fixed_scale("tree", spectrum, noise, width, scale, **known)
         q = saddle.prior_scale
-        return _with_prior(saddle, np.log(q) + 1 / q - 1)
+        return with_prior(saddle, np.log(q) + 1 / q - 1)
     Q = tree_scale(spectrum, noise, width)
     u = spectrum.projections[:, 0] / (noise + Q * spectrum.eigenvalues)
     drift, evidence = fluctuations(spectrum, noise, width, Q, Q, u)
