@@ -16,7 +16,6 @@ from sklearn.utils.validation import check_is_fitted
 from .._arrays import (
     Array,
     ArrayLike,
-    as_float64,
     asarray_like,
     check_device,
     check_memory,
@@ -199,7 +198,8 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             check_device(self.device)
             X, y, _ = validate_training(self, X, y, None)
             # A copy: the caller may use the array again.
-            X = namespace(X).asarray(as_float64(to_device(X, self.device)), copy=True)
+            X = to_device(X, self.device)
+            X = namespace(X).astype(X, namespace(X).float64, copy=True)
             y = asarray_like(y, X)
             Y = y[:, None] if y.ndim == 1 else y
             self._targets = self._target_scale(Y, None, y.ndim == 1)
