@@ -1,6 +1,6 @@
 """Training rows as a fit needs them: checked, distinct, targets normalised."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,15 +17,23 @@ from ..inference.evidence import Data
 
 @dataclass(frozen=True)
 class TargetScale:
-    """Mean and scale of the targets, and whether they came as a vector.
+    """How the outputs of y become normalised targets, and predictions outputs again.
 
-    mean, scale : arrays (C,)
-    is_vector : bool
+    An output without variation says nothing of the kernel or the noise, but each such
+    output would count as evidence for a small noise. `without_constants` leaves them
+    out: they are predicted as their mean, with the smallest noise that a fit may have.
+
+    mean, scale : arrays (C,), of all outputs
+    is_vector : bool, whether y came as a vector
+    constant : ndarray (C,) of bool, outputs that do not vary
+    fitted : ndarray of int, the outputs that are fitted; None for all
     """
 
     mean: Array
     scale: Array
     is_vector: bool
+    constant: np.ndarray
+    fitted: np.ndarray | None = None
 
     @classmethod
     def of(cls, Y, weights, *, normalize, is_vector):
@@ -34,23 +42,72 @@ class TargetScale:
         An output that is constant but for rounding keeps the scale 1.
         """
         xp = namespace(Y)
+        weighs = xp.ones_like(Y[:, 0]) if weights is None else weights
+        shares = (weighs / xp.sum(weighs))[:, None]
+        weighed = xp.where((weighs > 0)[:, None], Y, Y[xp.argmax(weighs), :])
+        low, high = xp.min(weighed, axis=0), xp.max(weighed, axis=0)
+        # Sums about the middle keep the mean of a constant free of rounding.
+        middle = low + (high - low) / 2
+        mean = middle + xp.sum(shares * (weighed - middle), axis=0)
+        spread = xp.sqrt(xp.sum(shares * (weighed - mean) ** 2, axis=0))
+        constant = high - low <= 10 * xp.finfo(Y.dtype).eps * xp.abs(middle)
         if not normalize:
-            return cls(0 * Y[0, :], 0 * Y[0, :] + 1, is_vector)
-        shares = xp.ones_like(Y[:, 0]) if weights is None else weights
-        shares = (shares / xp.sum(shares))[:, None]
-        mean = xp.sum(shares * Y, axis=0)
-        spread = xp.sqrt(xp.sum(shares * (Y - mean) ** 2, axis=0))
-        tiny = 10 * xp.finfo(Y.dtype).eps * xp.abs(mean)
-        scale = xp.where(spread > tiny, spread, xp.ones_like(spread))
-        return cls(mean, scale, is_vector)
+            # A constant that is not zero is something to learn.
+            constant, mean, spread = constant & (mean == 0), 0 * mean, 0 * mean + 1
+        scale = xp.where(constant, xp.ones_like(spread), spread)
+        return cls(mean, scale, is_vector, to_numpy(constant))
+
+    def without_constants(self):
+        """The same with constant outputs left out of the fit, unless all are."""
+        if self.constant.all() or not self.constant.any():
+            return self
+        return replace(self, fitted=np.flatnonzero(~self.constant))
+
+    def _of_fitted(self, values):
+        """Values (..., C) of the fitted outputs."""
+        if self.fitted is None:
+            return values
+        return namespace(values).take(values, index_like(self.fitted, values), axis=-1)
+
+    def of_all(self, values, rest):
+        """Values (..., C) of all outputs, `rest` (..., C) where they are not fitted."""
+        if self.fitted is None:
+            return values
+        xp = namespace(values)
+        columns = [rest[..., c] + 0 * values[..., 0] for c in range(len(self.constant))]
+        for place, c in enumerate(self.fitted):
+            columns[c] = values[..., place]
+        return xp.stack(columns, axis=-1)
+
+    def fitted_scale(self):
+        """Mean and scale of the fitted outputs."""
+        return self._of_fitted(self.mean), self._of_fitted(self.scale)
+
+    def fitted_outputs(self, Y):
+        """The fitted columns of (n, C) targets, constant ones without rounding."""
+        if not self.constant.any():
+            return Y
+        constant = asarray_like(self.constant, Y) > 0
+        return self._of_fitted(namespace(Y).where(constant, self.mean, Y))
 
     def normalized(self, Y):
-        """Targets (n, C) with mean 0 and scale 1."""
-        return (Y - self.mean) / self.scale
+        """Targets of the fitted outputs, with mean 0 and scale 1."""
+        mean, scale = self.fitted_scale()
+        return (self.fitted_outputs(Y) - mean) / scale
 
     def given(self, values):
-        """Normalised targets or means (..., C) in the units of y."""
-        return values * self.scale + self.mean
+        """Normalised targets or means (..., C) in the units of y, of all outputs."""
+        mean, scale = self.fitted_scale()
+        return self.of_all(values * scale + mean, self.mean)
+
+    def given_variance(self, variance, least):
+        """Normalised variances (..., C) in the units of y, of all outputs.
+
+        least : array (...,), normalised variance of an output that is not fitted
+        """
+        _, scale = self.fitted_scale()
+        rest = least[..., None] * self.scale**2
+        return self.of_all(variance * scale**2, rest)
 
     def shaped(self, values, on_host):
         """Outputs (..., C) as y came, on the host if asked for."""

@@ -66,7 +66,8 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         X : array-like of shape (n_samples, n_features)
             Training inputs, used as given: put a scaler before this estimator.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets. Outputs share the kernel and the noise.
+            Targets. Outputs share the kernel and the noise. A constant output is
+            predicted as its constant, and the fit does not depend on it.
         sample_weight : array-like of shape (n_samples,), default=None
             A row of weight w has noise variance alpha / w, and counts in the evidence
             like w repeated rows. Weight 0 removes the row.
@@ -125,10 +126,14 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
     def _streamed_rows(self, X, Y, weights, is_vector):
         """Rows that inducing points stand for."""
         targets = self._target_scale(Y, weights, is_vector)
-        stream = RowStream(X, Y, weights, self.device)
+        stream = RowStream(X, targets.fitted_outputs(Y), weights, self.device)
         variances = asarray_like(stream.column_variances(), Y)
-        data = inducing_data(stream, self.n_inducing, targets.mean, targets.scale)
+        data = inducing_data(stream, self.n_inducing, *targets.fitted_scale())
         return TrainingRows(data, targets, variances)
+
+    def _target_scale(self, Y, weights, is_vector):
+        targets = super()._target_scale(Y, weights, is_vector)
+        return targets if self.optimizer is None else targets.without_constants()
 
     def check_parameters(self) -> None:
         """Raise ValueError where a parameter, or a pair of them, is unusable."""
@@ -209,7 +214,8 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
     def dual_coef_(self) -> Array:
         """Coefficients of the kernel with the rows `X_train_` in the mean."""
         check_is_fitted(self)
-        return self._posterior.dual
+        dual = self._posterior.dual
+        return self._targets.of_all(dual, 0 * self._targets.mean)
 
     def predict(
         self, X: ArrayLike, return_std: bool = False, return_cov: bool = False
@@ -249,7 +255,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
                 mean, spread = self._posterior.covariance(self._computed(X))
                 eye = identity(mean, X.shape[0])
                 spread = spread + self.alpha_ * eye[:, :, None]
-                spread = spread * self._targets.scale**2
+                spread = self._targets.given_variance(spread, NOISE_BOUNDS[0] * eye)
                 results = [self._targets.given(mean), spread]
             else:
                 results = self._streamed(X, return_std)
@@ -263,13 +269,18 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             block = self._computed(X[rows, :])
             if return_std:
                 mean, spread = self._posterior.variance(block)
-                noisy = spread + self.alpha_
-                std = namespace(noisy).sqrt(noisy) * self._targets.scale
+                std = self._std(spread)
                 parts.append((self._targets.given(mean), std))
             else:
                 parts.append((self._targets.given(self._posterior.mean(block)),))
         xp = namespace(parts[0][0])
         return [xp.concat(column, axis=0) for column in zip(*parts, strict=True)]
+
+    def _std(self, variance):
+        """Standard deviation of new observations, from the function's variance."""
+        least = 0 * variance[..., 0] + NOISE_BOUNDS[0]
+        noisy = self._targets.given_variance(variance + self.alpha_, least)
+        return namespace(noisy).sqrt(noisy)
 
     def sample_y(
         self,
@@ -316,8 +327,8 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         self._require_exact("leave_one_out_predict")
         data, index = self._training.data, self._training.row_of_sample
         mean, spread = self._posterior.leave_one_out(data)
-        xp, scale = namespace(mean), self._targets.scale
-        std = xp.sqrt(xp.maximum(spread, 0 * spread) + self.alpha_) * scale
+        xp = namespace(mean)
+        std = self._std(xp.maximum(spread, 0 * spread))
         host = isinstance(data.X, np.ndarray) or self.device is not None
         mean, std = (
             self._targets.shaped(xp.take(values, index, axis=0), host)
