@@ -25,6 +25,7 @@ from .namespaces import (
     empty,
     in_place,
     index_like,
+    is_array,
     is_numpy,
     namespace,
     on_device,
@@ -32,6 +33,7 @@ from .namespaces import (
     to_device,
     to_numpy,
 )
+from .ranges import check_range
 from .rounding import round_columns
 from .threads import in_threads, small_problem_threads, threads_for_workers
 from .types import Array, ArrayLike
@@ -48,6 +50,7 @@ __all__ = [
     "block_size",
     "check_device",
     "check_memory",
+    "check_range",
     "cho_solve",
     "cholesky",
     "clip",
@@ -62,6 +65,7 @@ __all__ = [
     "in_threads",
     "index_like",
     "inverse_from_cholesky",
+    "is_array",
     "is_numpy",
     "mirror_lower",
     "namespace",

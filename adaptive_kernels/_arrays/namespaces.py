@@ -26,6 +26,11 @@ def namespace(*arrays: Array) -> ModuleType:
     return compat.array_namespace(*arrays) if arrays else np
 
 
+def is_array(value: ArrayLike) -> bool:
+    """Whether `value` is an array of a library that is known here."""
+    return isinstance(value, np.ndarray) or compat.is_array_api_obj(value)
+
+
 def is_numpy(xp: ModuleType) -> bool:
     return xp is np or compat.is_numpy_namespace(xp)
 

@@ -11,7 +11,7 @@ from .._arrays import Array, ArrayLike, as_float64
 from .._sklearn import Interval, StrOptions
 from ..kernels import NNGP, NTK
 from .adaptive_regressor import AdaptiveKernelRegressor
-from .base import validate_rows
+from .validation import validate_rows
 from .wide_network_classifier import _PASSED, WideNetworkClassifier
 
 

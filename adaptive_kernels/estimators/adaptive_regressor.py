@@ -19,111 +19,160 @@ from .wide_network import WideNetworkRegressor
 class AdaptiveKernelRegressor(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, FiniteWidthRegressor
 ):
-    """Regression with the kernel of a finite-width network, which adapts to the data.
+    """Regression with error bars that learns which features or directions matter.
 
-    A finite Bayesian network moves its input weights towards the data. Their
-    covariance Sigma is learned by maximising
-
-        log evidence(K(Sigma) + alpha I) - width * KL(N(0, Sigma) || prior),
-
-    together with the variances and the noise, so `width` is the strength of a
-    regulariser on learning an input metric: infinite width is `NNGPRegressor`, a small
-    width learns the metric freely.
+    A Gaussian process with the kernel of a Bayesian neural network of finite width. Use
+    it for a smooth target that depends on few of the features, or on few mixtures of
+    them. Standardise X first. An exact fit takes O(n^3) time and O(n^2) memory: about
+    one second for 600 rows on one core. `AdaptiveKernelRegressorCV` chooses `width` and
+    `covariance_type` by cross-validation, at about four times the cost.
 
     Parameters
     ----------
     kernel : NNGP or NTK, default=None
-        As in `NNGPRegressor`: its variances set the prior.
+        Kernel of the network at infinite width; None means ``NNGP("erf")``. A variance
+        with "fixed" bounds is not tuned. Bounds other than the default apply to the
+        variances of `kernel_`, in the units of X and y.
     width : float, default=1.0
-        Number of hidden units, positive, not necessarily whole; ``inf`` does not adapt.
-        Best chosen by `AdaptiveKernelRegressorCV`.
+        Number of hidden units, positive, not necessarily whole. It is the strength of
+        the regularisation: a small width lets the weight covariance adapt freely, and
+        ``inf`` does not adapt, like `NNGPRegressor`.
     scaling : float, default=1.0
-        From 1 (standard) to `width` (mean-field scaling): everything is tuned at
-        scaling 1 and frozen, then the prior variance of the hidden weights is divided
-        by `scaling` and the theory solved again.
+        Divides the prior variance of the hidden weights, after all hyperparameters have
+        been tuned at scaling 1. The theory is then solved again, with them fixed. 1 is
+        standard scaling, `width` is mean-field scaling.
     scale_noise : bool, default=False
-        Divide the noise by `scaling` too, as a true mean-field limit needs: with the
-        noise kept, a network of vanishing weights learns nothing.
+        Whether `scaling` also divides the noise variance, as the mean-field limit
+        requires. If it does not, predictions go to zero as `scaling` grows.
     approximation : str, default="gaussian"
-        The theory of the finite network; see Notes for what to rely on.
+        Theory of the finite network. Keep "gaussian" for predictions on a table; the
+        Notes say how accurate each one is.
 
-        - "gaussian" learns the weight covariance, together with variances and noise.
-          The others take both from the NNGP's evidence, frozen.
-        - "gaussian_tree" learns it again at that noise, without the log determinant.
-        - "rescaling" keeps the kernel's shape and solves for its scale, to all orders
-          in n_samples / width; with several layers, for one scale each.
-        - "tree" and "one_loop" are the expansion of the same in n_samples / width.
-        - "exact" integrates over the scale; for linear networks (``"identity"``).
-        - "sampled" samples neurons from the distribution that the data imply, for any
-          activation, one hidden layer and one output: tree level and one loop.
+        - "gaussian" learns the weight covariance together with variances and noise.
+          All others keep the variances and the noise of the fit at infinite width.
+        - "gaussian_tree" then learns the weight covariance without the log determinant
+          of the evidence.
+        - "rescaling" keeps the shape of the kernel and solves for its scale, to all
+          orders in n_samples / width. Each hidden layer has one scale.
+        - "tree" and "one_loop" solve for the scale to the lowest and to the next order
+          in n_samples / width.
+        - "exact" integrates over the scale, for linear networks (``"identity"``) only.
+        - "sampled" samples neurons from their distribution given the data, and includes
+          one loop. It takes any activation, one hidden layer and one output.
     covariance_type : {"diag", "full"}, default="diag"
-        One variance per feature, or all covariances; for "gaussian" and
-        "gaussian_tree" only.
-    alpha, optimizer, n_restarts_optimizer, n_inducing, normalize_y, device, \
-random_state :
-        As in `NNGPRegressor`; `n_inducing` is for "gaussian" only.
+        Weight covariance to learn: "diag" has one variance per feature, "full" all
+        d (d + 1) / 2 entries. Used by "gaussian" and "gaussian_tree" only.
+    alpha : float, default=1e-2
+        Noise variance, in units of the variance of y if `normalize_y`. It stays fixed
+        if `optimizer=None`. Otherwise it is a starting point, together with the
+        variances of `kernel` if these differ from the default.
+    optimizer : {"evidence"} or None, default="evidence"
+        "evidence" tunes variances, noise and covariance by the regularised evidence.
+        None keeps the variances and the noise as given, and does not centre X.
+    n_restarts_optimizer : int, default=0
+        Number of random starting points, in addition to the fixed ones.
+    n_inducing : int, default=None
+        None fits exactly. A number, best from 300 to 2000, fits with this many inducing
+        points, for "gaussian" only: O(n n_inducing^2) time, and one block of rows in
+        memory at a time. See `NNGPRegressor` for the details.
+    normalize_y : bool, default=True
+        Fit to centred targets of unit variance. Predictions are in the units of y.
     max_iter : int, default=200
-        Iterations of the optimizer at full size.
+        Maximum number of L-BFGS iterations of each run of the optimizer.
     tol : float, default=0.2
-        Change of the objective, in nats, per e-fold of any parameter at which to stop;
-        ten times as much still counts as converged.
+        The optimizer stops when every entry of the gradient of the objective is below
+        `tol`, in nats; most parameters enter as logarithms. Below ten times `tol` the
+        fit still counts as converged.
+    device : {"cuda"} or None, default=None
+        "cuda" copies X and y to the GPU with CuPy and returns NumPy arrays. None
+        computes where X is, with its array library.
+    random_state : int, RandomState or None, default=None
+        Seed of the random starting points. Nothing else is random.
 
     Attributes
     ----------
     weight_covariance_ : ndarray of shape (n_features,) or (n_features, n_features)
-        Sigma, the covariance of the input weights of a hidden unit. Variances alone
-        for "diag", and where a rescaled kernel knows no more than the prior.
+        Sigma, the covariance of the input weights of a hidden unit. One-dimensional for
+        "diag", and for approximations that do not learn it and keep the prior.
     feature_importances_ : ndarray of shape (n_features,)
         Share of each feature in the variance of a pre-activation: diag(Sigma) times
         the variance of the feature, summing to one.
     scale_ : float, or ndarray of shape (n_outputs, n_outputs) or (depth,)
-        Scale of the kernel in the mean: Q for "tree", Q_eff for "one_loop", s for
-        "rescaling", E[s] for "exact", else 1.
+        Factor of the kernel in the predicted mean: Q for "tree", Q_eff for "one_loop",
+        s for "rescaling", E[s] for "exact"; 1 for the others.
     effective_dof_ : float
-        Effective degrees of freedom, tr[(K + noise)^{-1} K] with the (scaled) kernel of
-        the mean, per output.
+        Effective degrees of freedom per output, tr[(K + noise)^{-1} K], with K the
+        kernel of the mean, scale included.
     converged_ : bool
+        Whether the optimizer and the theory have converged.
     kernel_ : NNGP or NTK
-        Kernel with the fitted variances and metric; without the scales of "rescaling".
+        Kernel with the fitted variances and metric, without the factor `scale_`.
+    alpha_ : float
+        Fitted noise variance, in the units of `alpha`.
     dual_coef_ : array of shape (n_rows, n_outputs)
-        Coefficients of the kernel with `X_train_` in the mean, scales included; for
-        "sampled" (y - f) / noise, from which alone no mean follows.
-    alpha_, X_train_, log_marginal_likelihood_value_, n_iter_ :
-        As in `NNGPRegressor`.
+        Coefficients of the kernel with `X_train_` in the mean of normalised y, scales
+        included. For "sampled" they are (y - f) / noise, which do not give the mean.
+    X_train_ : array of shape (n_rows, n_features)
+        Distinct training rows of positive weight, sorted. With `n_inducing` the
+        inducing points, which are some of these rows.
+    log_marginal_likelihood_value_ : float
+        Log evidence of normalised y, summed over outputs. With `n_inducing` a lower
+        bound of it.
+    n_iter_ : int
+        Number of iterations of the optimizer.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if X has string names for all columns.
 
     Notes
     -----
-    The regularised evidence is not comparable between widths; neither is the evidence
-    of a learned metric nor its leave-one-out error. Compare widths by cross-validation.
+    The input weights of a finite Bayesian network move towards the data. Their
+    covariance Sigma maximises the regularised evidence
 
-    What to rely on, as measured on networks that were sampled:
+        log evidence(K(Sigma) + alpha I) - width * KL(N(0, Sigma) || prior).
 
-    - "gaussian": directions and ranking of features. For linear networks exact at mean
-      field; for others its discrepancy is some 25 % (erf) to 75 % (ReLU) off there,
-      however wide the network, its variances are too small, its evidence no evidence.
-    - "rescaling": for linear networks mean, variance and evidence, at any scaling and
-      n_samples / width. For others mean and variance at standard scaling, within a few
-      per cent; it sees no directions.
-    - "tree": the mean at mean-field scaling, and no evidence at standard scaling.
-    - "one_loop": while `effective_dof_` is well below `width`; at 0.6 of it 6 % off.
-      Beyond, it warns and gives the result of "rescaling".
-    - "exact": everything, for linear networks.
-    - "sampled": mean and directions, for any activation, unless it warns; variances at
-      mean field, at standard scaling some 20 % too large where n_samples is above half
-      the width.
+    Do not compare widths by this objective, by the evidence, or by the leave-one-out
+    error: after a metric was learned they are optimistic. Use cross-validation.
+
+    Accuracy of the approximations, measured on sampled networks:
+
+    - "gaussian": rely on the directions and on the ranking of features. At mean-field
+      scaling the mean is exact for linear networks; for others `metrics.discrepancy` is
+      25 % (erf) to 75 % (ReLU) off at any width. Variances are too small. Its evidence
+      is not that of the network.
+    - "rescaling": for linear networks rely on mean, variance and evidence, at any
+      scaling and n_samples / width; for others on mean and variance at standard
+      scaling, to a few per cent. It learns no directions.
+    - "tree": rely on the mean at mean-field scaling, not on the evidence at standard
+      scaling.
+    - "one_loop": rely on it while `effective_dof_` is well below `width`; at a ratio of
+      0.6 it is 6 % off. If it has no solution it warns and returns "rescaling".
+    - "exact": exact for linear networks.
+    - "sampled": rely on mean and directions, unless it warns. Variances are right at
+      mean-field scaling. At standard scaling they are about 20 % too large if
+      n_samples is above half the width.
 
     References
     ----------
-    arXiv:2502.03210, for the theory from standard to mean-field scaling.
+    N. Rubin et al., "From Kernels to Features: A Multi-Scale Adaptive Theory of Feature
+    Learning", ICML 2025, arXiv:2502.03210.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
     >>> from adaptive_kernels import AdaptiveKernelRegressor
-    >>> X = np.random.default_rng(0).standard_normal((80, 5))
-    >>> model = AdaptiveKernelRegressor().fit(X, np.sin(2 * X[:, 3]))
-    >>> int(model.feature_importances_.argmax())
-    3
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((100, 5))
+    >>> y = np.sin(2 * X[:, 3]) + 0.1 * rng.standard_normal(100)
+    >>> model = make_pipeline(StandardScaler(), AdaptiveKernelRegressor()).fit(X, y)
+    >>> mean, std = model.predict([[0, 0, 0, 0.5, 0]], return_std=True)
+    >>> print(mean.round(1), std.round(1))
+    [0.9] [0.1]
+    >>> print(model[-1].feature_importances_.round(1))
+    [0. 0. 0. 1. 0.]
     """
 
     _parameter_constraints: dict = {
@@ -174,13 +223,13 @@ random_state :
 
     @property
     def effective_dof_(self) -> float:
-        """Effective degrees of freedom, tr[(K + noise)^{-1} K], per output."""
+        """Effective degrees of freedom per output, tr[(K + noise)^{-1} K]."""
         check_is_fitted(self)
         return self._posterior.effective_dof(self._training.data)
 
     @property
     def weight_covariance_(self) -> Array:
-        """Covariance of a hidden unit's input weights, (d, d) or (d,)."""
+        """Covariance of the input weights of a hidden unit: (d, d) or (d,)."""
         check_is_fitted(self)
         return self._as_given(self._weight_covariance())
 
@@ -194,12 +243,15 @@ random_state :
         return self._as_given(shares / shares.sum() if shares.sum() > 0 else shares)
 
     def _as_given(self, values):
-        """Host values as an array of the library that X came in."""
+        """NumPy values as an array of the library of X."""
         on_host = self.device is not None or isinstance(self.X_train_, np.ndarray)
         return values if on_host else asarray_like(values, self.X_train_)
 
     def _weight_covariance(self):
-        """Sigma in the units of X: (d,) where nothing but variances is known."""
+        """Sigma = weight_variance / d * M in the units of X: (d,) if M is diagonal.
+
+        With the root R of the kernel's metric, M = R (covariance of the theory) R'.
+        """
         data, metric_sqrt = self._training.data, self._posterior.point.metric_sqrt
         d = data.X.shape[1]
         metric = self._posterior.weight_covariance(data)
@@ -214,24 +266,24 @@ random_state :
         return self.kernel_.weight_variance / d * to_numpy(metric)
 
     def transform(self, X: ArrayLike) -> Array:
-        """Map inputs, counted from their mean, into the learned metric.
-
-        There x' Sigma z is an inner product.
+        """Map centred inputs x, z so that their inner product becomes x' Sigma z.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Inputs, in the units of the training rows.
 
         Returns
         -------
         array of shape (n_samples, n_features)
-            For a diagonal Sigma the scaled features; for a full one the projections on
-            its principal directions, by decreasing variance.
+            For a diagonal Sigma the features times the square roots of its entries. For
+            a full one the projections on its principal directions, times the square
+            roots of the eigenvalues, by decreasing eigenvalue.
         """
         return self._transform(X)
 
     def _transform(self, X):
-        """The same, never as a table, for estimators that hold this one."""
+        """Transform without `set_output`, for estimators that hold this one."""
         check_is_fitted(self)
         X, host = self._validate_rows(X, "transform")
         X = centered(X, self._posterior.network.origin)
@@ -248,7 +300,7 @@ random_state :
 
 
 def _principal_root(covariance):
-    """Principal directions by decreasing variance, times the standard deviation."""
+    """Eigenvectors times the roots of their eigenvalues, by decreasing eigenvalue."""
     values, vectors = np.linalg.eigh(covariance)
     largest = np.argmax(np.abs(vectors), axis=0)
     signs = np.sign(vectors[largest, range(len(values))])

@@ -1,4 +1,4 @@
-"""What all exact kernel models share: validation, the device, scaling of targets."""
+"""Base classes of the kernel models: validation, device, scaling of targets."""
 
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
@@ -6,7 +6,6 @@ from dataclasses import fields, is_dataclass, replace
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._arrays import (
     FEWER_ROWS,
@@ -19,15 +18,17 @@ from .._arrays import (
     to_device,
     to_numpy,
 )
-from .._sklearn import check_same_namespace, check_sample_weight
+from .._persistence import VersionedState
+from .._sklearn import check_same_namespace
 from ..inference.inducing_memory import CURE
 from ..kernels._eigenpairs import KernelRows
 from .training import TargetScale, merged_rows
+from .validation import validate_inputs, validate_training
 
 
 @contextmanager
 def unchanged_on_failure(estimator):
-    """Leave the estimator as it was if the block is interrupted or fails."""
+    """Restore the estimator's attributes if the block fails or is interrupted."""
     before = dict(vars(estimator))
     try:
         with device_memory_errors(
@@ -40,27 +41,8 @@ def unchanged_on_failure(estimator):
         raise
 
 
-def validate_training(estimator, X, y, sample_weight):
-    """Checked X, y and weights (or None); sets the estimator's input features."""
-    X, y = validate_data(
-        estimator, X, y, multi_output=True, y_numeric=True, dtype="numeric"
-    )
-    if sample_weight is not None:
-        sample_weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-    return X, y, sample_weight
-
-
-def validate_rows(estimator, X, method, attribute="X_train_"):
-    """Checked X of a prediction, left where it is for a model within to move."""
-    check_is_fitted(estimator)
-    X = validate_data(estimator, X, reset=False, dtype="numeric")
-    if estimator.device is None:
-        check_same_namespace(X, estimator, attribute=attribute, method=method)
-    return X
-
-
-class ArrayModel(BaseEstimator):
-    """Body of the estimators that take any array and pickle as NumPy."""
+class ArrayModel(VersionedState, BaseEstimator):
+    """Base class of estimators that take any array library and pickle as NumPy."""
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -73,18 +55,22 @@ class ArrayModel(BaseEstimator):
 
 
 class KernelModel(ArrayModel):
-    """Body of the estimators that hold a kernel matrix of their training rows.
+    """Base class of estimators that hold a kernel matrix of their training rows.
 
-    They have parameters `device` and `normalize_y`. In `fit` they set `X_train_` and,
-    as a `TargetScale`, `_targets`.
+    Subclasses have the attributes `device` and `normalize_y`. Their `fit` sets
+    `X_train_` and `_targets`, a `TargetScale`.
     """
 
     def _validate(self, X, y, sample_weight):
-        """X, Y (n, C) and weights (or None) of the distinct rows, on the device."""
+        """Check the training data and merge repeated rows; returns as `_merged`."""
         return self._merged(*validate_training(self, X, y, sample_weight))
 
     def _merged(self, X, y, sample_weight):
-        """The same of rows that have been checked."""
+        """Move checked rows to the device and merge those that repeat.
+
+        Returns X, Y (n, C), weights or None, and a pair: whether y is a vector, and for
+        every sample the index of its merged row.
+        """
         X = as_float64(to_device(X, self.device))
         y = asarray_like(y, X)
         single = y.ndim == 1
@@ -94,11 +80,11 @@ class KernelModel(ArrayModel):
         return X, Y, weights, (single, inverse)
 
     def _check_memory(self, X, n):
-        """Raise MemoryError where a fit of n distinct rows does not fit."""
+        """Raise MemoryError if a fit of n distinct rows needs more than is free."""
         check_memory(X, n, self._matrices())
 
     def _matrices(self):
-        """Matrices of n x n that a fit holds at its peak."""
+        """Number of n x n matrices in memory at the peak of a fit."""
         return 2
 
     def _target_scale(self, Y, weights, is_vector):
@@ -107,32 +93,32 @@ class KernelModel(ArrayModel):
         )
 
     def _validate_rows(self, X, method):
-        """X in double precision on the model's device, and whether X was NumPy."""
+        """Checked X as float64 on the model's device, and whether X was NumPy."""
         X, host = self._checked_rows(X, method)
         return self._computed(X), host
 
     def _checked_rows(self, X, method):
-        """X as given, and whether it was NumPy."""
-        X = validate_data(self, X, reset=False, dtype="numeric")
+        """Checked X where it is, and whether it is a NumPy array."""
+        X = validate_inputs(self, X, reset=False)
         host = isinstance(X, np.ndarray)
         if not host or self.device is None:
             check_same_namespace(X, self, attribute="X_train_", method=method)
         return X, host
 
     def _computed(self, X):
-        """Rows in double precision on the model's device."""
+        """X as float64 on the model's device."""
         on_host = isinstance(self.X_train_, np.ndarray)
         return as_float64(to_device(X, None if on_host else self.device))
 
     def _mean(self, X):
-        """Mean (m, C) from `dual_coef_`, in blocks of rows of the kernel."""
+        """Predicted mean (m, C), with the kernel computed in blocks of rows."""
         with small_problem_threads(self.X_train_.shape[0]):
             mean = KernelRows(self.kernel_, X, self.X_train_) @ self.dual_coef_
         return self._targets.given(mean)
 
 
 def draw_jointly(mean, covariance, n_samples, random_state):
-    """Normal draws (m, n_samples) or (m, C, n_samples), jointly over rows, on NumPy."""
+    """Joint normal draws at m rows: ndarray (m, n_samples) or (m, C, n_samples)."""
     rng = check_random_state(random_state)
     mean, covariance = to_numpy(mean), to_numpy(covariance)
     if mean.ndim == 1:
@@ -145,7 +131,7 @@ def draw_jointly(mean, covariance, n_samples, random_state):
 
 
 def on_host(value):
-    """Device arrays as NumPy, so that a model loads on a machine without the device."""
+    """Copy device arrays to NumPy: a model then loads where there is no device."""
     if on_device(value):
         return to_numpy(value)
     if is_dataclass(value):

@@ -13,9 +13,10 @@ from .labels import codes_of
 
 
 def calibrated(regressor, rows, n_inducing=None):
-    """Class posterior of rows with signed columns, for a regressor's kernel.
+    """Calibrated class posterior of some rows, with the kernel of a fitted regressor.
 
-    rows : RowStream
+    rows : RowStream, with one-vs-rest targets
+    n_inducing : int or None for an exact posterior
     """
     point, codes = regressor._posterior.point, codes_of(rows.Y)
     labels = np.eye(max(rows.Y.shape[1], 2))[codes]
@@ -35,7 +36,7 @@ def calibrated(regressor, rows, n_inducing=None):
 
 
 def class_shares(labels, weights, frequencies):
-    """Weights (n,) of the rows of a sample that give its classes their frequencies."""
+    """Weights (n,) of sampled rows that give the classes the given frequencies."""
     weights = np.ones(len(labels)) if weights is None else to_numpy(weights)
     found = weights @ labels / np.sum(weights)
     return weights * (labels @ (frequencies / np.where(found > 0, found, 1)))

@@ -17,17 +17,19 @@ from .._arrays import (
     as_float,
     as_float64,
     asarray_like,
+    check_range,
     index_like,
     namespace,
     to_device,
     to_numpy,
 )
-from .._sklearn import check_same_namespace, check_sample_weight
+from .._sklearn import check_same_namespace
 from ..theory.one_step.gradient_step import first_gradient
 from ..theory.one_step.target_polynomial import SeenRows
 from .base import on_host
 from .row_blocks import RowBlocks
 from .target_columns import TargetColumns, table_to_numpy
+from .validation import validate_inputs, validate_weights
 
 N_COEFFICIENTS = 6
 
@@ -39,12 +41,12 @@ class GradientStepModel(BaseEstimator):
         """X, targets (n, q) with one column for each output or class, shares (n, 1)."""
         y = table_to_numpy(y)
         X, y = validate_data(self, X, y, multi_output=True, dtype="numeric")
+        check_range(X, "X")
         if issparse(y):
             raise TypeError("y is sparse: pass y.toarray().")
         X, y, weights = as_float(X), to_numpy(y), np.ones(X.shape[0])
         if sample_weight is not None:
-            checked = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            weights = to_numpy(checked).astype(float)
+            weights = to_numpy(validate_weights(sample_weight, X)).astype(float)
             if not weights.all():
                 kept = np.flatnonzero(weights)
                 X = namespace(X).take(X, index_like(kept, X), axis=0)
@@ -141,7 +143,7 @@ class GradientStepModel(BaseEstimator):
 
     def _checked(self, X, method):
         check_is_fitted(self)
-        X = as_float(validate_data(self, X, reset=False, dtype="numeric"))
+        X = as_float(validate_inputs(self, X, reset=False))
         if self.device is None or not isinstance(X, np.ndarray):
             check_same_namespace(X, self, attribute="weights_", method=method)
         return X
@@ -159,7 +161,7 @@ def _standardised(Y, shares):
     mean = np.sum(shares * Y, axis=0)
     centred = Y - mean
     rounding = 10 * np.finfo(float).eps * np.abs(mean)
-    centred[:, np.abs(centred).max(axis=0) <= rounding] = 0.0
+    centred[:, np.ptp(Y, axis=0) <= rounding] = 0.0
     # Squares of tiny or huge numbers would vanish or overflow.
     centred /= np.abs(centred).max() or 1.0
     variance = np.sum(shares * centred**2, axis=0)

@@ -6,38 +6,36 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     check_consistent_length,
     column_or_1d,
-    validate_data,
 )
 
 from .._arrays import as_float64, asarray_like, index_like, to_numpy
-from .._sklearn import check_sample_weight
+from .validation import validate_inputs, validate_weights
 
 
 def validate_labels(estimator, X, y, sample_weight, class_weight=None):
-    """X, codes (n,) of the labels, the classes, and weights (n,) or None."""
+    """Check labels: X, their codes (n,), the classes, and weights (n,) or None."""
     if y is None:
         raise ValueError("fit requires y to be passed, but the target y is None.")
-    X = validate_data(estimator, X, dtype="numeric")
+    X = validate_inputs(estimator, X)
     labels = column_or_1d(to_numpy(y), warn=True)
     check_consistent_length(X, labels)
     assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)
     weights = None
     if sample_weight is not None:
-        weights = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        weights = to_numpy(weights)
+        weights = to_numpy(validate_weights(sample_weight, X))
     kept = slice(None) if weights is None or not weights.any() else weights > 0
     classes = np.unique(labels[kept])
     if len(classes) < 2:
-        raise ValueError("y holds only one class: nothing can be told apart.")
+        raise ValueError("y holds only one class: a classifier needs two or more.")
     weights = _class_weighted(class_weight, classes, labels, weights)
     if class_weight is not None:
         classes = np.unique(labels[weights > 0])
         if len(classes) < 2:
             raise ValueError(
-                "class_weight leaves one class only: nothing can be told apart."
+                "class_weight is positive for one class only: give two or more."
             )
-    # Labels that occur with weight 0 only are no class: their rows are dropped later.
+    # A label whose rows all have weight 0 is not a class. The fit drops these rows.
     codes = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
     return (
         X,
@@ -48,7 +46,7 @@ def validate_labels(estimator, X, y, sample_weight, class_weight=None):
 
 
 def _class_weighted(class_weight, classes, labels, weights):
-    """Weights of the rows times those of their classes, or None where all are one."""
+    """Weights of the rows times those of their classes; None if all are one."""
     if class_weight is None:
         return weights
     weights = np.ones(len(labels)) if weights is None else weights
@@ -66,13 +64,13 @@ def _class_weighted(class_weight, classes, labels, weights):
 
 
 def one_vs_rest_targets(codes, n_classes):
-    """Labels as -1 and 1: a column for each class, or one for two classes."""
+    """Targets of -1 and 1: a column for each class, but one column for two classes."""
     shown = np.arange(n_classes) if n_classes > 2 else np.array([1])
     return np.where(codes[:, None] == shown, 1.0, -1.0)
 
 
 def codes_of(columns):
-    """Codes (n,) of the classes behind `one_vs_rest_targets`."""
+    """Codes (n,) of the classes from `one_vs_rest_targets`, or from predictions."""
     columns = to_numpy(columns).reshape(columns.shape[0], -1)
     if columns.shape[1] == 1:
         return (columns[:, 0] > 0).astype(int)
@@ -80,6 +78,6 @@ def codes_of(columns):
 
 
 def labels_at(classes, index, like):
-    """Labels of predicted codes: in the library of `like` where they are numbers."""
+    """Labels of predicted codes; numbers come as an array of the library of `like`."""
     labels = to_numpy(classes)[index]
     return index_like(labels, like) if labels.dtype.kind in "biuf" else labels

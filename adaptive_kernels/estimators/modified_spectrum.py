@@ -34,7 +34,8 @@ from ..theory.kernel_regression.preconditioned_descent import (
     Preconditioner,
     kernel_gradient_descent,
 )
-from .base import KernelModel, unchanged_on_failure, validate_training
+from .base import KernelModel, unchanged_on_failure
+from .validation import validate_training
 
 # Rows up to which the kernel matrix is held.
 _DENSE_ROWS = 20_000

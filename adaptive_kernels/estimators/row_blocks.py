@@ -18,15 +18,16 @@ from ..kernels._recursion import slices_of
 
 @dataclass(frozen=True)
 class RowBlocks:
-    """How to cut rows into blocks, and to centre and scale each on its device.
+    """Settings to cut rows into blocks, and to centre and scale each on a device.
 
     Attributes
     ----------
     mean : array (d,)
+        Subtracted from every row.
     scale : float
-        One number for all columns.
+        Divides every row: one number for all columns.
     n_columns : int
-        Entries for each row that are worked on at once.
+        Numbers per row that a computation holds in memory. It sets the block size.
     device : None or "cuda"
     """
 
@@ -37,9 +38,10 @@ class RowBlocks:
 
     @classmethod
     def of(cls, X, shares, *, n_columns, device):
-        """Of unit mean variance, weighted by shares (n, 1) that sum to one.
+        """Settings that give X mean zero and columns a mean variance of one.
 
-        The scale is zero where all rows are alike.
+        shares (n, 1) are weights of the rows that sum to one. The scale is zero if all
+        rows are equal.
         """
         sizes = cls(0.0, 1.0, n_columns, device)
 
@@ -50,7 +52,7 @@ class RowBlocks:
                 total = total + asarray_like(shares[rows, 0], block) @ function(block)
             return total
 
-        # Differences to a row: sums over constant columns are then free of rounding.
+        # Sums of differences to the first row have no rounding in constant columns.
         first = as_float64(to_device(X[:1, :], device))[0, :]
         mean = first + average(first, lambda rows: rows)
         variance = average(mean, lambda rows: rows * rows)
@@ -71,7 +73,7 @@ class RowBlocks:
         return (block - asarray_like(self.mean, block)) / (self.scale or 1.0)
 
     def blocks(self, X, *others):
-        """Yield a block of X, and the same rows of other tables in its type."""
+        """Iterate over blocks of X with the same rows of other arrays, in its type."""
         for rows in self.slices(X):
             block = self.block(X, rows)
             yield block, *(asarray_like(other[rows, :], block) for other in others)

@@ -1,12 +1,13 @@
-"""Targets of any type as columns of numbers."""
+"""Conversion of targets of any type to columns of numbers."""
 
 import numpy as np
 
+# Integers with more distinct values are counts or grades rather than labels.
 MAX_CLASSES = 20
 
 
 def table_to_numpy(y):
-    """Series and tables as NumPy, whose columns keep their own types; others as is."""
+    """NumPy array of a pandas object (mixed columns as objects); others unchanged."""
     if not hasattr(y, "to_numpy"):
         return y
     mixed = getattr(y, "ndim", 1) == 2 and len(set(y.dtypes)) > 1
@@ -14,14 +15,18 @@ def table_to_numpy(y):
 
 
 class TargetColumns:
-    """One column for each continuous target, for two classes, or for each of more.
+    """Conversion of targets to columns of numbers, as learned from the targets of fit.
+
+    A continuous output and an output of two classes give one column. An output of more
+    classes gives one column for each class.
 
     Parameters
     ----------
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Targets of fit.
     target_type : {"auto", "continuous", "classes"}
-        "auto" decides for each output: floating ones are continuous; bools and strings
-        classes, and integers of at most 20 distinct values.
+        Type of the outputs. "auto" decides for each output: floats are continuous;
+        bools, strings and integers with at most 20 distinct values are classes.
     """
 
     def __init__(self, y, target_type):
@@ -34,24 +39,25 @@ class TargetColumns:
         ]
 
     def __call__(self, y):
-        """Columns (n_samples, q) of targets like those given first.
+        """Columns (n_samples, q) of targets y of the same kind as in fit.
 
         Raises
         ------
         ValueError
-            If they are of another kind, or of classes not met before.
+            If y has another number of outputs, an unknown class, or no numbers where
+            fit had numbers.
         """
         outputs = _outputs(y)
         if len(outputs) != len(self.classes):
             raise ValueError(
-                f"y has {len(outputs)} outputs, but {len(self.classes)} in fit."
+                f"y has {len(outputs)} outputs, but had {len(self.classes)} in fit."
             )
         pairs = zip(outputs, self.classes, strict=True)
         return np.hstack([_columns(output, classes) for output, classes in pairs])
 
 
 def _outputs(y):
-    """Outputs one by one, in the type of what they hold."""
+    """List of the outputs, each with the data type of its values."""
     columns = list(y[:, None].T if y.ndim == 1 else y.T)
     if y.dtype.kind == "O":
         columns = [_unboxed(column) for column in columns]

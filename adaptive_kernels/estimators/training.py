@@ -44,7 +44,7 @@ class TargetScale:
         xp = namespace(Y)
         weighs = xp.ones_like(Y[:, 0]) if weights is None else weights
         shares = (weighs / xp.sum(weighs))[:, None]
-        weighed = xp.where((weighs > 0)[:, None], Y, Y[xp.argmax(weighs), :])
+        weighed = xp.where((weighs > 0)[:, None], Y, Y[int(xp.argmax(weighs)), :])
         low, high = xp.min(weighed, axis=0), xp.max(weighed, axis=0)
         # Sums about the middle keep the mean of a constant free of rounding.
         middle = low + (high - low) / 2

@@ -35,8 +35,9 @@ from ..inference.streaming import RowStream, inducing_data, is_sparse, is_stream
 from ..kernels import NNGP
 from ..kernels._base import VARIANCES, WideKernel
 from ..kernels._recursion import apply_metric_sqrt, centered, slices_of
-from .base import KernelModel, draw_jointly, unchanged_on_failure, validate_training
+from .base import KernelModel, draw_jointly, unchanged_on_failure
 from .training import TrainingRows, column_variances
+from .validation import validate_training, warn_of_relative_weights
 
 PREDICTED_ROWS = 8192
 
@@ -89,6 +90,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             check_device(self.device)
             self._check_inducing()
             arrays = validate_training(self, X, y, sample_weight)
+            warn_of_relative_weights(arrays[2])
             self._fit_checked(arrays)
         return self
 

@@ -26,9 +26,10 @@ from ..inference.streaming import RowStream, is_sparse, is_streamed
 from ..kernels import NNGP, NTK
 from ..kernels._base import WideKernel
 from ..kernels._recursion import slices_of
-from .base import ArrayModel, merged_rows, unchanged_on_failure, validate_rows
+from .base import ArrayModel, merged_rows, unchanged_on_failure
 from .class_posteriors import calibrated
 from .labels import codes_of, labels_at, one_vs_rest_targets, validate_labels
+from .validation import validate_rows, warn_of_relative_weights
 from .wide_network import PREDICTED_ROWS
 
 _PASSED = ("kernel", "optimizer", "n_restarts_optimizer", "device", "random_state")
@@ -82,6 +83,8 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
             X, codes, classes, weights = validate_labels(
                 self, X, y, sample_weight, self.class_weight
             )
+            if self.class_weight is None:
+                warn_of_relative_weights(weights)
             self._fit(X, codes, weights, classes, **options)
             self.classes_ = index_like(classes, y)
         return self

@@ -1,5 +1,6 @@
 """Which features matter, by statistics without a kernel: metrics to start from."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -126,7 +127,10 @@ def _forest(
         random_state=0,
     )
     clipped = np.clip(Y, -CLIP, CLIP)
-    forest.fit(X, clipped if Y.shape[1] > 1 else clipped[:, 0], weights)
+    with warnings.catch_warnings():
+        # A row in the bags of all trees is predicted as zero, the mean of the targets.
+        warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
+        forest.fit(X, clipped if Y.shape[1] > 1 else clipped[:, 0], weights)
     gap = (Y - forest.oob_prediction_.reshape(Y.shape)) ** 2
     error = float(np.mean(np.average(gap, axis=0, weights=weights)))
     chance = CHANCE + CHANCE_OF_ROW / len(X) ** 0.5

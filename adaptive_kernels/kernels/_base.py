@@ -12,10 +12,12 @@ from sklearn.gaussian_process.kernels import (
     Sum,
 )
 
-from .._arrays import Array, ArrayLike, as_float64, empty, namespace, to_numpy
+from .._arrays import Array, ArrayLike, as_float64, empty, namespace
+from .._persistence import VersionedState
 from ._activations import ACTIVATIONS, Activation, Function
 from ._derivatives import parameter_derivative
 from ._hermite import HERMITE_ACTIVATIONS, HermiteActivation
+from ._inputs import as_rows, parameter_array
 from ._recursion import Network, cross_matrices, features, symmetric_matrices, variances
 
 VARIANCES = ("weight_variance", "bias_variance", "readout_variance")
@@ -37,7 +39,7 @@ def resolve_activation(activation: str | Function | Activation) -> Activation:
     )
 
 
-class _Operators:
+class _Operators(VersionedState):
     """Sums, products and powers that stay on the arrays' library and type."""
 
     def __add__(self, other: Kernel | float) -> "_Sum":
@@ -76,14 +78,14 @@ class Constant(_Operators, ConstantKernel):
     ) -> Array | tuple[Array, Array]:
         if eval_gradient:
             return super().__call__(X, Y, eval_gradient)
-        X = _as_rows(X)
-        rows = X if Y is None else _as_rows(Y)
+        X = as_rows(X)
+        rows = X if Y is None else as_rows(Y)
         block = empty(X, (X.shape[0], rows.shape[0]))
         block[...] = self.constant_value
         return block
 
     def diag(self, X: ArrayLike) -> Array:
-        return 0 * _as_rows(X)[:, 0] + self.constant_value
+        return 0 * as_rows(X)[:, 0] + self.constant_value
 
 
 def _as_kernel(value: Kernel | float) -> Kernel:
@@ -166,7 +168,9 @@ class WideKernel(_Operators, Kernel):
             float(self.bias_variance),
             float(self.readout_variance),
             self._tangent,
-            origin=None if self.origin is None else _numbers("origin", self.origin),
+            origin=None
+            if self.origin is None
+            else parameter_array("origin", self.origin),
         )
 
     def metric_sqrt(self, n_features: int) -> np.ndarray | None:
@@ -181,7 +185,7 @@ class WideKernel(_Operators, Kernel):
         self._check_origin(n_features)
         if self.metric is None:
             return None
-        metric = _numbers("metric", self.metric)
+        metric = parameter_array("metric", self.metric)
         if metric.shape not in ((n_features,), (n_features, n_features)):
             raise ValueError(
                 f"metric has shape {metric.shape}, but X has {n_features} features: "
@@ -201,7 +205,7 @@ class WideKernel(_Operators, Kernel):
     def _check_origin(self, n_features: int) -> None:
         if self.origin is None:
             return
-        origin = _numbers("origin", self.origin)
+        origin = parameter_array("origin", self.origin)
         if origin.shape != (n_features,):
             raise ValueError(
                 f"origin has shape {origin.shape}, but X has {n_features} features: "
@@ -214,7 +218,7 @@ class WideKernel(_Operators, Kernel):
         return features(X, network, self.metric_sqrt(X.shape[1]))
 
     def _matrices(self, X: ArrayLike, Y: ArrayLike | None, network: Network) -> tuple:
-        X, Y = _as_rows(X), None if Y is None else _as_rows(Y)
+        X, Y = as_rows(X), None if Y is None else as_rows(Y)
         F = self._features(X, network)
         if Y is None:
             return symmetric_matrices(F, network)
@@ -249,7 +253,7 @@ class WideKernel(_Operators, Kernel):
 
     def _gradient(self, X: ArrayLike, K: Array, network: Network) -> Array:
         # The slopes of tabulated duals at zero variance overflow single precision.
-        F = self._features(as_float64(_as_rows(X)), network)
+        F = self._features(as_float64(as_rows(X)), network)
         derivatives = {
             "weight_variance": lambda: parameter_derivative(F, network, weight=True),
             "bias_variance": lambda: parameter_derivative(F, network, weight=False),
@@ -263,7 +267,7 @@ class WideKernel(_Operators, Kernel):
     def diag(self, X: ArrayLike) -> Array:
         """Diagonal of the kernel matrix of X, in O(n d): array (n,)."""
         network = self.network()
-        v = variances(self._features(_as_rows(X), network), network)
+        v = variances(self._features(as_rows(X), network), network)
         return v.kernel(self._tangent)
 
     def is_stationary(self) -> bool:
@@ -287,28 +291,6 @@ class WideKernel(_Operators, Kernel):
         for name in ("metric", "origin"):
             parts += [] if getattr(self, name) is None else [f"{name}=..."]
         return f"{type(self).__name__}({', '.join(parts)})"
-
-
-def _numbers(name: str, value: ArrayLike) -> np.ndarray:
-    """A parameter as an array of floats."""
-    try:
-        return np.asarray(to_numpy(value), dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must hold numbers, got {value!r}.") from None
-
-
-def _as_rows(X: ArrayLike) -> Array:
-    """X as a two-dimensional floating array; lists become NumPy."""
-    if not hasattr(X, "shape") or hasattr(X, "iloc"):
-        X = np.asarray(X)
-    if X.ndim != 2:
-        raise ValueError(
-            f"Expected a 2-D array of shape (n_samples, n_features), got {X.ndim}-D."
-        )
-    xp = namespace(X)
-    if not xp.isdtype(X.dtype, "real floating"):
-        X = xp.astype(X, xp.float64)
-    return X
 
 
 class NNGP(WideKernel):

@@ -23,8 +23,9 @@ from .._arrays import (
     mirror_lower,
     namespace,
 )
-from ._base import _as_rows, _Operators
+from ._base import _Operators
 from ._eigenpairs import check_n_components, significant_eigenpairs, top_eigenpairs
+from ._inputs import as_rows
 
 Spectrum: TypeAlias = str | float | Callable[[np.ndarray], np.ndarray]
 
@@ -175,18 +176,18 @@ class ModifiedSpectrum(_Operators, Kernel):
         """
         if eval_gradient and Y is not None:
             raise ValueError("Gradient can only be evaluated when Y is None.")
-        X = as_float64(_as_rows(X))
+        X = as_float64(as_rows(X))
         left, weights = self._modes(X)
-        right = left if Y is None else self._modes(as_float64(_as_rows(Y)))[0]
+        right = left if Y is None else self._modes(as_float64(as_rows(Y)))[0]
         K = (left * weights) @ right.T
         if self.keep_tail:
-            K = K + self.base(X, None if Y is None else as_float64(_as_rows(Y)))
+            K = K + self.base(X, None if Y is None else as_float64(as_rows(Y)))
         K = mirror_lower(K) if Y is None else K
         return (K, np.empty((*K.shape, 0))) if eval_gradient else K
 
     def diag(self, X: ArrayLike) -> Array:
         """Diagonal of the kernel matrix of X: array (n,)."""
-        X = as_float64(_as_rows(X))
+        X = as_float64(as_rows(X))
         modes, weights = self._modes(X)
         change = namespace(X).sum(weights * modes**2, axis=1)
         return change + self.base.diag(X) if self.keep_tail else change
@@ -211,7 +212,7 @@ class ModifiedSpectrum(_Operators, Kernel):
         if known and known[0] is self.sample and known[1] == source:
             return known[2]
         check_n_components(self.n_components)
-        sample = as_float64(_as_rows(self.sample))
+        sample = as_float64(as_rows(self.sample))
         check_memory(sample, sample.shape[0], 3)
         pairs = top_eigenpairs(self.base(sample), self.n_components, random_state=0)
         pairs = significant_eigenpairs(*pairs, self.n_components)

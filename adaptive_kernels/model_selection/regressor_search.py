@@ -25,13 +25,14 @@ from sklearn.utils.validation import (
 )
 
 from .._arrays import Array, ArrayLike, check_device
+from .._persistence import VersionedState
 from .._sklearn import fit_context
 from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
-from ..estimators.base import (
-    draw_jointly,
-    unchanged_on_failure,
+from ..estimators.base import draw_jointly, unchanged_on_failure
+from ..estimators.validation import (
     validate_rows,
     validate_training,
+    warn_of_relative_weights,
 )
 from ..kernels import NNGP, NTK
 from ..theory.finite_width.approximations import APPROXIMATIONS
@@ -61,6 +62,7 @@ class AdaptiveKernelRegressorCV(
     TransformerMixin,
     MultiOutputMixin,
     RegressorMixin,
+    VersionedState,
     BaseEstimator,
 ):
     """A mixture of `AdaptiveKernelRegressor` members, chosen by cross-validation.
@@ -234,6 +236,7 @@ normalize_y, tol, device, random_state :
         with unchanged_on_failure(self):
             kernels = self._checked_kernels()
             data = validate_training(self, X, y, sample_weight)
+            warn_of_relative_weights(data[2])
             n = data[0].shape[0]
             folds = checked_folds(self._splitter(n).split(*data[:2], groups), n)
             self._search(data, folds, kernels)

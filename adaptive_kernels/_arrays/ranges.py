@@ -1,0 +1,30 @@
+"""Range of the numbers that a fit can square and multiply."""
+
+from .namespaces import namespace
+from .types import Array
+
+
+def check_range(
+    values: Array, name: str, *, power: int = 4, vanishing: bool = True
+) -> None:
+    """Raise ValueError where powers of `values` overflow, or all of them vanish.
+
+    power : int, the highest power that is taken. A fit squares kernels of degree two.
+    vanishing : bool, whether to refuse values that are all too small
+    """
+    if 0 in values.shape:
+        return
+    xp = namespace(values)
+    # Without a copy: the rows may be a file.
+    largest = max(float(xp.max(values)), -float(xp.min(values)))
+    limit = 10.0 ** (300 // power)
+    if largest > limit:
+        raise ValueError(
+            f"{name} has values as large as {largest:.3g}, whose powers overflow: "
+            f"choose units in which no value is larger than {limit:.0e}."
+        )
+    if vanishing and 0 < largest < 1 / limit:
+        raise ValueError(
+            f"{name} has no value larger than {largest:.3g}, whose powers vanish: "
+            f"choose units in which values are larger than {1 / limit:.0e}."
+        )

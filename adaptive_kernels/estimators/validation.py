@@ -1,0 +1,75 @@
+"""Checks of X, y and sample_weight that all estimators share."""
+
+import warnings
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .._arrays import check_range, namespace
+from .._sklearn import check_same_namespace, check_sample_weight
+
+# Weights count rows, so their mean should be near one. If it is above this number or
+# below its inverse, the weights are probably relative.
+_FAR = 10
+
+
+def validate_training(estimator, X, y, sample_weight):
+    """Check X, y and weights (or None); set the estimator's input features."""
+    X, y = validate_data(
+        estimator, X, y, multi_output=True, y_numeric=True, dtype="numeric"
+    )
+    if isinstance(y, np.ndarray) and y.dtype.kind in "SU":
+        try:
+            y = y.astype(np.float64)
+        except ValueError as error:
+            raise ValueError(f"y must hold numbers: {error}.") from None
+    check_range(X, "X")
+    columns = [y] if y.ndim == 1 else [y[:, c] for c in range(y.shape[1])]
+    for column in columns:
+        check_range(column, "y")
+    if sample_weight is not None:
+        sample_weight = validate_weights(sample_weight, X)
+    return X, y, sample_weight
+
+
+def validate_inputs(estimator, X, *, reset=True):
+    """Check X. With `reset` set the estimator's input features, else compare them."""
+    X = validate_data(estimator, X, reset=reset, dtype="numeric")
+    # Rows to predict may all be close to zero.
+    check_range(X, "X", vanishing=reset)
+    return X
+
+
+def validate_rows(estimator, X, method, attribute="X_train_"):
+    """Check X of a prediction. An inner model moves it to its device, not this."""
+    check_is_fitted(estimator)
+    X = validate_inputs(estimator, X, reset=False)
+    if estimator.device is None:
+        check_same_namespace(X, estimator, attribute=attribute, method=method)
+    return X
+
+
+def validate_weights(sample_weight, X):
+    """Check the weights: each is zero, or in the range that a fit can handle."""
+    weights = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+    check_range(weights, "sample_weight")
+    xp = namespace(weights)
+    positive = xp.where(weights > 0, weights, xp.max(weights))
+    check_range(xp.min(positive), "A positive sample_weight")
+    return weights
+
+
+def warn_of_relative_weights(weights):
+    """Warn where weights hardly count rows: the evidence counts weight w as w rows."""
+    if weights is None:
+        return
+    xp = namespace(weights)
+    n, total = int(xp.count_nonzero(weights)), float(xp.sum(weights))
+    far = n > 0 and not n / _FAR <= total <= n * _FAR
+    if far and bool(xp.any(weights != xp.round(weights))):
+        warnings.warn(
+            f"sample_weight sums to {total:.3g} for {n} rows: a row of weight w counts "
+            "as w rows. Divide relative weights, such as 1 / variance, by their mean.",
+            UserWarning,
+            stacklevel=3,
+        )
