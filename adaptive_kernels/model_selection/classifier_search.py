@@ -26,7 +26,13 @@ from ..estimators.class_posteriors import calibrated
 from ..estimators.labels import codes_of, one_vs_rest_targets
 from ..inference.streaming import RowStream
 from ..kernels import NNGP, NTK
-from .folds import MOST_FOLDS, checked_folds, default_folds, stratified_folds
+from .folds import (
+    MOST_FOLDS,
+    default_folds,
+    folds_of,
+    stratified_folds,
+    without_zero_weights,
+)
 from .grids import check_grids, make_templates
 from .scores import HeldOutScore
 from .search import search
@@ -201,6 +207,8 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         if kernels is None:
             kernels = [NNGP("erf"), NNGP("relu"), NNGP("rbf")]
         check_grids(kernels, self.covariance_types, widths=self.widths)
+        data, groups, kept = without_zero_weights(X, codes, weights, groups)
+        X, codes, weights = data
         rows = self._rows(X, codes, weights, len(classes))
         shared = {name: getattr(self, name) for name in _SHARED}
         template = AdaptiveKernelClassifier(
@@ -209,8 +217,7 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         scorer = None
         if self.scoring is not None:
             scorer = ClassScorer(template, classes, self.scoring)
-        splits = self._splitter(codes).split(to_numpy(X), codes, groups)
-        folds = checked_folds(splits, len(codes))
+        folds = folds_of(self._splitter(codes), to_numpy(X), codes, groups, kept)
         # In floats, since -1 is no unsigned integer.
         targets = one_vs_rest_targets(codes, len(classes))
         sample = self._learning_rows(rows)
@@ -263,8 +270,10 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         seed = 0 if self.random_state is None else self.random_state
         n_splits = self.cv
         if n_splits is None:
-            rarest = int(np.min(np.bincount(codes)))
-            n_splits = default_folds(len(codes)) if rarest >= MOST_FOLDS else 3
+            counts = np.bincount(codes)
+            n_splits = min(3, max(2, counts.max()))
+            if counts.min() >= MOST_FOLDS:
+                n_splits = default_folds(len(codes))
         return StratifiedKFold(n_splits, shuffle=True, random_state=seed)
 
     @property

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.utils import check_consistent_length
 
+from .._arrays import namespace, to_numpy
+from .._sklearn import CVIterableWrapper, safe_indexing
 from ..inference import subsampling
 from ..inference.subsampling import random_rows, stratified_rows
 
@@ -14,6 +17,39 @@ MOST_FOLDS = 5
 def default_folds(n_samples):
     """More folds where rows are few: there they cost little and every row counts."""
     return min(MOST_FOLDS, n_samples) if n_samples <= 300 else 3
+
+
+def without_zero_weights(X, y, weights, groups):
+    """The rows of positive weight, and a mask of them; None where that is all rows.
+
+    Folds are of these rows only, so that weight zero is the same as removal.
+    """
+    if weights is None or bool(namespace(weights).all(weights > 0)):
+        return (X, y, weights), groups, None
+    kept = to_numpy(weights) > 0
+    rows = np.flatnonzero(kept)
+    data = tuple(safe_indexing(a, rows) for a in (X, y, weights))
+    if groups is not None:
+        check_consistent_length(X, groups)
+        groups = safe_indexing(groups, rows)
+    return data, groups, kept
+
+
+def folds_of(splitter, X, y, groups, kept=None):
+    """Checked folds of the rows, see `checked_folds`.
+
+    splitter : from `check_cv`, or one of scikit-learn's
+    kept : ndarray (n_given,) of bool or None, which of the given rows these are: a list
+        of folds counts all given rows
+    """
+    n_samples = X.shape[0]
+    folds = splitter.split(X, y, groups)
+    if kept is None or not isinstance(splitter, CVIterableWrapper):
+        return checked_folds(folds, n_samples)
+    place = np.cumsum(kept) - 1
+    folds = checked_folds(folds, len(kept))
+    folds = [[place[side[kept[side]]] for side in fold] for fold in folds]
+    return checked_folds(folds, n_samples)
 
 
 def checked_folds(folds, n_samples):
@@ -35,8 +71,9 @@ def checked_folds(folds, n_samples):
     for i, fold in enumerate(checked):
         if len(fold) != 2 or min(map(len, fold)) == 0:
             raise ValueError(
-                f"Fold {i} of cv must be two sets of rows, to learn from and to be "
-                f"scored on, got {', '.join(str(len(side)) for side in fold)} rows."
+                f"Fold {i} of cv must be two sets of rows of positive weight, to learn "
+                "from and to be scored on, got "
+                f"{', '.join(str(len(side)) for side in fold)} rows."
             )
     return checked
 

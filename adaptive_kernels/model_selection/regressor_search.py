@@ -36,7 +36,7 @@ from ..estimators.validation import (
 )
 from ..kernels import NNGP, NTK
 from ..theory.finite_width.approximations import APPROXIMATIONS
-from .folds import checked_folds, default_folds, random_folds
+from .folds import default_folds, folds_of, random_folds, without_zero_weights
 from .grids import check_grids, make_templates
 from .scores import HeldOutScore, gaussian_log_density
 from .search import search
@@ -237,8 +237,9 @@ normalize_y, tol, device, random_state :
             kernels = self._checked_kernels()
             data = validate_training(self, X, y, sample_weight)
             warn_of_relative_weights(data[2])
-            n = data[0].shape[0]
-            folds = checked_folds(self._splitter(n).split(*data[:2], groups), n)
+            data, groups, kept = without_zero_weights(*data, groups)
+            splitter = self._splitter(data[0].shape[0])
+            folds = folds_of(splitter, *data[:2], groups, kept)
             self._search(data, folds, kernels)
         return self
 

@@ -49,6 +49,6 @@ def results_table(paths, keys, kernels):
         results[f"split{i}_test_score"] = scores[:, i]
     results["mean_test_score"] = scores.mean(axis=1)
     results["std_test_score"] = scores.std(axis=1)
-    order = np.where(np.isnan(scores).any(axis=1), -inf, scores.mean(axis=1))
+    order = np.where(np.isfinite(scores).all(axis=1), scores.mean(axis=1), -inf)
     results["rank_test_score"] = rankdata(-order, method="min").astype(np.int32)
     return results

@@ -1,5 +1,6 @@
 """Search of regressors and classifiers: score candidates, stack, refit the members."""
 
+import warnings
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -72,6 +73,7 @@ def search(
     keys = evaluated_keys(paths.paths)
     kernels = {k: template.kernel for (k, _), template in templates.items()}
     results = results_table(paths.paths, keys, kernels)
+    _check_scores(results["mean_test_score"])
     best = int(np.argmin(results["rank_test_score"]))
     mixture = _mixture(paths.densities(keys), best, paths.counts(folds), tolerance)
     if tolerance is None and paths.is_thinned():
@@ -83,6 +85,23 @@ def search(
     weights, place = mixture.weights.tolist(), chosen.index(best)
     paths.warn_if_missed(models[place])
     return SearchResult(models, weights, place, best, results)
+
+
+def _check_scores(scores):
+    """Raise or warn where scores are not finite: such candidates are not chosen."""
+    finite = np.isfinite(scores)
+    if not finite.any():
+        raise ValueError(
+            "No candidate has a finite score on the rows held out: check scoring, and "
+            "whether every fold of cv has rows on which it is defined."
+        )
+    if not finite.all():
+        warnings.warn(
+            f"{np.sum(~finite)} of {len(scores)} candidates have no finite score on "
+            "some fold, and are not chosen: see cv_results_.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _mixture(densities, best, counts, tolerance=None):
@@ -99,6 +118,6 @@ def _rescored_finalists(paths, keys, mixture, best):
     """The mixture and the best candidate where finalists learn from more rows."""
     chosen = paths.finalists(keys, [*mixture.indices.tolist(), best])
     scores, densities = paths.score_again([keys[i] for i in chosen])
-    best = int(np.argmax(np.where(np.isnan(scores), -inf, scores)))
+    best = int(np.argmax(np.where(np.isfinite(scores), scores, -inf)))
     mixture = _mixture(densities, best, paths.counts(paths.folds[:1]))
     return replace(mixture, indices=np.array(chosen)[mixture.indices]), chosen[best]

@@ -158,12 +158,13 @@ class WidthPathSearch:
         return [None if a is None else safe_indexing(a, rows) for a in self.data]
 
     def ranking(self):
-        """The pairs by their best mean score so far, best first."""
+        """The pairs by their best finite mean score so far, best first."""
 
         def best(pair):
             paths = self.paths[pair]
             candidates = paths[0].scores
-            return max(np.mean([p.scores[c][0] for p in paths]) for c in candidates)
+            means = [np.mean([p.scores[c][0] for p in paths]) for c in candidates]
+            return max((mean for mean in means if np.isfinite(mean)), default=-inf)
 
         return sorted(self.paths, key=best, reverse=True)
 
