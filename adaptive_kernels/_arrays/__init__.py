@@ -15,7 +15,13 @@ from .dense_factors import (
     solve_triangular,
 )
 from .fused_kernels import fused
-from .memory import FEWER_ROWS, check_memory, device_memory_errors, free_bytes
+from .memory import (
+    FEWER_ROWS,
+    check_bytes,
+    check_memory,
+    device_memory_errors,
+    free_bytes,
+)
 from .namespaces import (
     as_float,
     as_float64,
@@ -49,6 +55,7 @@ __all__ = [
     "asarray_like",
     "block_size",
     "check_device",
+    "check_bytes",
     "check_memory",
     "check_range",
     "cho_solve",

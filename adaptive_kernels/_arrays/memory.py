@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 import array_api_compat as compat
@@ -10,6 +11,12 @@ from .namespaces import _cupy
 from .types import Array
 
 FEWER_ROWS = "fit on fewer rows"
+# Files of a control group by version: its limit, its use, and the line of memory.stat
+# for cached files, which can be dropped.
+_GROUP_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
 
 
 def check_memory(
@@ -19,15 +26,24 @@ def check_memory(
 
     cure : callable, (free bytes) -> what the user can do; None says to take fewer rows
     """
+    what = f"An exact fit of {n} rows needs {{}} for its kernel matrix"
+    check_bytes(like, matrices * 8 * n * n, what, cure or (lambda free: FEWER_ROWS))
+
+
+def check_bytes(
+    like: Array, need: int, what: str, cure: str | Callable[[int], str]
+) -> None:
+    """Raise MemoryError where `need` bytes of arrays like `like` are not free.
+
+    what : str, with {} where the size goes
+    cure : str or callable of the free bytes, what the user can do
+    """
     free = free_bytes(like)
-    need = matrices * 8 * n * n
     if free is None or need <= free:
         return
-    advice = FEWER_ROWS if cure is None else cure(free)
-    raise MemoryError(
-        f"An exact fit of {n} rows needs {need / 2**30:.1f} GiB for its kernel "
-        f"matrix, and {free / 2**30:.1f} GiB are free: {advice}."
-    )
+    advice = cure if isinstance(cure, str) else cure(free)
+    needed = what.format(f"{need / 2**30:.1f} GiB")
+    raise MemoryError(f"{needed}, and {free / 2**30:.1f} GiB are free: {advice}.")
 
 
 def free_bytes(like: Array) -> int | None:
@@ -35,12 +51,71 @@ def free_bytes(like: Array) -> int | None:
     if compat.is_cupy_array(like):
         with like.device:
             return _free_on_device(_cupy())
+    known = [_free_on_machine(), _free_in_container(), _free_addresses()]
+    return min((free for free in known if free is not None), default=None)
+
+
+def _free_on_machine() -> int | None:
+    """What the machine has free."""
     try:
-        with open("/proc/meminfo") as lines:
-            fields = dict(line.split(":") for line in lines)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):
+        return int(_fields("/proc/meminfo")["MemAvailable:"]) * 1024
+    except (OSError, KeyError, ValueError):
         return None
+
+
+def _free_in_container(
+    groups: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup"
+) -> int | None:
+    """What is left of the smallest limit on this process's control groups."""
+    try:
+        with open(groups) as file:
+            lines = [line.strip().split(":", 2) for line in file]
+    except OSError:
+        return None
+    left = []
+    for _, controllers, path in lines:
+        version = 2 if controllers == "" else 1
+        if version == 1 and "memory" not in controllers.split(","):
+            continue
+        names, top = _GROUP_FILES[version], Path(root, "" if version == 2 else "memory")
+        group = top / path.lstrip("/")
+        # Within a container its own group is the top, and the path is not there.
+        for folder in (group, *group.parents):
+            if folder == top or top in folder.parents:
+                left += _left_in_group(folder, *names)
+    return min(left, default=None)
+
+
+def _left_in_group(folder: Path, limit: str, usage: str, cache: str) -> list[int]:
+    """What is left of a group's limit, or nothing where there is none."""
+    try:
+        most = (folder / limit).read_text().strip()
+        if most == "max":
+            return []
+        used = int((folder / usage).read_text())
+        return [int(most) - used + int(_fields(folder / "memory.stat").get(cache, 0))]
+    except (OSError, ValueError):
+        return []
+
+
+def _free_addresses() -> int | None:
+    """What is left of a limit on the address space, as `ulimit -v` sets it."""
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit == resource.RLIM_INFINITY:
+            return None
+        with open("/proc/self/statm") as file:
+            return limit - int(file.read().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError):
+        return None
+
+
+def _fields(path: str | Path) -> dict[str, str]:
+    """First and second word of every line of a file."""
+    with open(path) as file:
+        return {words[0]: words[1] for words in map(str.split, file)}
 
 
 def _free_on_device(cupy: ModuleType) -> int:

@@ -84,8 +84,7 @@ class AdaptiveKernelRegressor(
         `tol`, in nats; most parameters enter as logarithms. Below ten times `tol` the
         fit still counts as converged.
     device : {"cuda"} or None, default=None
-        "cuda" copies X and y to the GPU with CuPy and returns NumPy arrays. None
-        computes where X is, with its array library.
+        "cuda" computes on a GPU with CuPy and returns NumPy; None computes where X is.
     random_state : int, RandomState or None, default=None
         Seed of the random starting points. Nothing else is random.
 

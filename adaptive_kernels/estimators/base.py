@@ -20,7 +20,7 @@ from .._arrays import (
 )
 from .._persistence import VersionedState
 from .._sklearn import check_same_namespace
-from ..inference.inducing_memory import CURE
+from ..inference.memory_limits import CURE
 from ..kernels._eigenpairs import KernelRows
 from .training import TargetScale, merged_rows
 from .validation import validate_inputs, validate_training

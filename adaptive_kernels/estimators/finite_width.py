@@ -1,8 +1,8 @@
 """Fits of networks of finite width: tuned at scaling 1, solved at any scaling.
 
-`FiniteWidthRegressor` declares what model selection may call, with arrays that have
-been checked: `_start_path`, `_fit_path`, `_fit_checked` and `_at_scaling`; and the
-record `_tuned` of a fitted model.
+Model selection calls these methods of `FiniteWidthRegressor`, with checked arrays:
+`_start_path`, `_fit_path`, `_fit_checked` and `_at_scaling`. It also reads the record
+`_tuned` of a fitted model.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from ..inference import subsampling
 from ..inference.coordinates import Frame
 from ..inference.evidence import combine_metric_sqrts
 from ..inference.evidence_problem import EvidenceProblem
+from ..inference.memory_limits import check_full_covariance_memory
 from ..inference.missed_structure import (
     look_for_structure,
     noise_share,
@@ -43,11 +44,11 @@ from .wide_network import WideNetworkRegressor
 
 @dataclass(frozen=True)
 class Tuned:
-    """What maximising the evidence has given, at scaling 1.
+    """Result of maximising the evidence at scaling 1.
 
     solution : Solution
-    frame : Frame, the coordinates that it is in
-    noise_share : float, share of the targets' variance that it takes for noise
+    frame : Frame, the coordinates of the solution
+    noise_share : float, noise variance over the variance of the targets
     """
 
     solution: Solution
@@ -56,11 +57,11 @@ class Tuned:
 
     @classmethod
     def of(cls, solution, frame, data):
-        """The record of a solution for some rows."""
+        """The result for a solution, with the noise share on the given rows."""
         return cls(solution, frame, noise_share(solution, data))
 
     def without_curvature(self):
-        """Without what only further runs of the optimizer from here would need."""
+        """A copy without the curvature, which only a warm start needs."""
         return replace(self, solution=replace(self.solution, curvature=None))
 
 
@@ -68,7 +69,7 @@ class FiniteWidthRegressor(WideNetworkRegressor):
     """Base class with the fitting methods of `AdaptiveKernelRegressor`."""
 
     def __getstate__(self):
-        """Without curvatures, which only further runs from here would need."""
+        """State to pickle: without curvatures, which only a warm start needs."""
         state = super().__getstate__()
         if "_tuned" in state:
             state["_tuned"] = state["_tuned"].without_curvature()
@@ -77,6 +78,12 @@ class FiniteWidthRegressor(WideNetworkRegressor):
 
     def _matrices(self):
         return 2 if self._is_gaussian() else 7
+
+    def _check_memory(self, X, n):
+        super()._check_memory(X, n)
+        if self._is_gaussian() and self.covariance_type == "full":
+            if not isinf(self.width):
+                check_full_covariance_memory(X, X.shape[1])
 
     def _is_gaussian(self):
         return APPROXIMATIONS[self.approximation].gaussian
@@ -92,8 +99,8 @@ class FiniteWidthRegressor(WideNetworkRegressor):
     def _problem(self, data):
         """The evidence problem at this width, and its coordinates.
 
-        A covariance is tuned only where the theory is Gaussian and something may move:
-        otherwise it is solved for, at a scaling.
+        The covariance is part of the problem if the theory is Gaussian and at least one
+        variance is tuned. Otherwise `_adapted` solves for it at a scaling.
         """
         problem, frame = super()._problem(data)
         if isinf(self.width) or not (self._is_gaussian() and problem.bounds):
@@ -102,13 +109,13 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         return replace(problem, width=width, covariance_type=kind), frame
 
     def _checked_problem(self, rows):
-        """The same of training rows, for which the theory must exist."""
+        """`_problem` of training rows; ValueError if the theory does not exist."""
         outputs = rows.data.Y.shape[1]
         check_theory(self.approximation, self._kernel().network(), outputs)
         return self._problem(rows.data)
 
     def _fit(self, rows, starts=()):
-        """Fit; `starts` are Solutions for other rows, to go on from the best of."""
+        """Fit, with a warm start from the best of `starts`, Solutions of other rows."""
         problem, frame = self._checked_problem(rows)
         solution, explained = _tune(problem, starts)
         warn_unless_converged(solution, problem.tol)
@@ -118,9 +125,10 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         self._solve(rows)
 
     def _start_path(self, arrays, width, isotropic=None):
-        """A path of widths for arrays (X, y, weights), explored but without points.
+        """A path of widths for arrays (X, y, weights), with its starting point only.
 
-        width : float, the smallest that will be asked for
+        width : float, the smallest width that the path will reach
+        isotropic : Solution at infinite width, or None to compute it
         """
         model = clone(self).set_params(width=width)
         problem, _ = model._problem(model._rows(*arrays).data)
@@ -141,12 +149,14 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         """Fitted copies at (width, scaling) candidates, along one path of widths.
 
         arrays : X, y, weights to learn from
-        relevance_arrays : X, y, weights that the relevance of features is measured on,
-            or None if `start_index` needs none
+        relevance_arrays : X, y, weights to measure the relevance of features on, or
+            None if `start_index` needs none
         path : WidthPath to extend, or None to start one
         first_path : WidthPath of the first covariance type on the same rows, or None.
             Its solutions are the starting points, unless `start_index` is positive.
-        start_index, free_width : as in `start_path`
+        start_index : int, the family of starts that won on other rows, or None to
+            explore all families
+        free_width : float, the width at which that family won, or None
 
         Returns
         -------
@@ -158,7 +168,7 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         rows = base._rows(*arrays)
         problem, frame = base._checked_problem(rows)
 
-        # Called only where starts need it.
+        # Called only if the starts need relevances: it merges and normalises the rows.
         def relevance_data():
             return frame.rounded(clone(self)._rows(*relevance_arrays).data)
 
@@ -183,7 +193,7 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         return models, path
 
     def _at_candidates(self, candidates, path, rows, problem, frame):
-        """A fitted copy for each candidate; those of one width share the tuning."""
+        """Fitted copies of all candidates; those of one width are tuned together."""
         models, model = {}, None
         for width, scaling in sorted(candidates):
             if model is not None and model.width == width:
@@ -196,13 +206,13 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         return models
 
     def _copied(self, **changes):
-        """A copy with all fitted state, and some attributes changed."""
+        """A copy that keeps the fitted attributes, with some attributes changed."""
         model = object.__new__(type(self))
         vars(model).update(vars(self), **changes)
         return model
 
     def _at_scaling(self, scaling):
-        """A copy of this fitted model at another scaling: tuned once, solved again."""
+        """A copy at another scaling: the theory is solved again, nothing is tuned."""
         self._require_exact("Another scaling")
         model = self._copied(scaling=scaling)
         with small_problem_threads(self.X_train_.shape[0]):
@@ -210,9 +220,9 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         return model
 
     def _solve(self, rows, neighbour=None):
-        """Solve the theory at `scaling` with everything tuned frozen, and store it.
+        """Solve the theory at `scaling` with tuned values fixed, and store the result.
 
-        `neighbour` is the posterior at another scaling.
+        neighbour : posterior of this model at another scaling, or None
         """
         frame = self._tuned.frame
         solution = self._adapted(rows.data, self._scaled(), neighbour)
@@ -229,7 +239,7 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         self.converged_ = solution.converged and posterior.converged
 
     def _scaled(self):
-        """The tuned point with weight variance, and noise if asked, divided."""
+        """The tuned solution; `scaling` divides weight variance and perhaps noise."""
         solution = self._tuned.solution
         point = self._tuned.frame.leave(solution.point)
         weight = point.network.weight_variance / self.scaling
@@ -238,7 +248,10 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         return replace(solution, point=replace(point, network=network, alpha=alpha))
 
     def _adapted(self, data, solution, neighbour):
-        """The covariance solved for again, unless tuning left it as it has to be."""
+        """The solution with a covariance that is learned again at this scaling.
+
+        Only if the theory learns one, and tuning at scaling 1 has not found it already.
+        """
         if not self._is_gaussian() or isinf(self.width):
             return solution
         tree = self.approximation == "gaussian_tree"
@@ -263,7 +276,7 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         return replace(again, point=point, n_iter=again.n_iter + solution.n_iter)
 
     def _shares_spectrum_with(self, other):
-        """Whether the kernel matrices differ by a factor only, and were solved so."""
+        """Whether both models use the same eigenvectors (kernels are proportional)."""
         mine, theirs = (
             getattr(model._posterior, "spectrum", None) for model in (self, other)
         )
@@ -272,7 +285,7 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         )
 
     def _predict_with(self, X, duals):
-        """Means for dual coefficients in the eigenbasis: (k, m) or (k, m, C)."""
+        """Means of k vectors of dual coefficients in the eigenbasis: (k, m[, C])."""
         X, host = self._validate_rows(X, "predict")
         posterior = self._posterior
         projections = posterior.cross(posterior.features(X)) @ posterior.factor
@@ -282,7 +295,7 @@ class FiniteWidthRegressor(WideNetworkRegressor):
 
 
 def _tune(problem, starts):
-    """The solution of a problem, and what a forest explains where one was grown."""
+    """The solution of a problem, and the share a forest explains, or None."""
     if starts:
         return warm_start(problem, best_solution(problem, starts)), None
     if problem.covariance_type is None:
@@ -293,9 +306,9 @@ def _tune(problem, starts):
 
 
 def _explored(problem, relevance_data, width, *, start_index=None, **known):
-    """What a path of widths starts from; see `start_path` for width and known.
+    """A path of widths with its starting point; see `start_path` for `width`, `known`.
 
-    relevance_data : callable, gives Data to see relevance in
+    relevance_data : callable, returns the Data to measure relevances on
     """
     if problem.covariance_type is None:
         isotropic = tune_isotropic(problem.of_sample())

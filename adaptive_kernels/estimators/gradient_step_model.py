@@ -1,4 +1,4 @@
-"""A layer of random neurons and its gradient step: body of the estimator."""
+"""Base class of `OneStepSpikeFeatures`: validation, gradient step, projections."""
 
 import warnings
 from dataclasses import replace
@@ -31,14 +31,15 @@ from .row_blocks import RowBlocks
 from .target_columns import TargetColumns, table_to_numpy
 from .validation import validate_inputs, validate_weights
 
+# Hermite coefficients c_0 ... c_5 are kept, hence spikes up to the fifth power.
 N_COEFFICIENTS = 6
 
 
 class GradientStepModel(BaseEstimator):
-    """Validation, the step, projections; parameters are those of the public class."""
+    """Base class; it reads the parameters of `OneStepSpikeFeatures`."""
 
     def _validate(self, X, y, sample_weight) -> tuple[Array, np.ndarray, np.ndarray]:
-        """X, targets (n, q) with one column for each output or class, shares (n, 1)."""
+        """Checked X, targets (n, q), one column per output or class, shares (n, 1)."""
         y = table_to_numpy(y)
         X, y = validate_data(self, X, y, multi_output=True, dtype="numeric")
         check_range(X, "X")
@@ -71,7 +72,7 @@ class GradientStepModel(BaseEstimator):
             exact=self.gradient == "exact",
             moments=self.precondition is not None,
         )
-        # The rows have unit mean variance, and so have the targets.
+        # Rows and targets have mean variance one, which sets the size of rounding.
         rounding = 10 * float(namespace(weights).finfo(weights.dtype).eps)
         learns = step.norm > rounding * sqrt(n_features * n_outputs)
         learns = learns and rows.scale > 0 and targets.any()
@@ -86,9 +87,9 @@ class GradientStepModel(BaseEstimator):
         self._seen = SeenRows.of(self._marks(X, Y))
 
     def _draw(self, like, n_outputs):
-        """Weights of unit length, and standard normal readouts."""
+        """Random weights of unit length, and standard normal readout weights."""
         rng = check_random_state(self.random_state)
-        # Neurons must not repeat data that were drawn with the same seed.
+        # A new generator: data drawn with the same seed must not equal the neurons.
         rng = np.random.default_rng(rng.randint(np.iinfo(np.int32).max))
         weights = rng.standard_normal((self.n_components, like.shape[1]))
         weights /= np.linalg.norm(weights, axis=1, keepdims=True)
@@ -96,11 +97,11 @@ class GradientStepModel(BaseEstimator):
         return asarray_like(weights, like), asarray_like(readout, like)
 
     def _take(self, step, found, learns):
-        """Set the weights after the step, its size and its direction."""
+        """Set the fitted attributes of the step; without `learns` it is zero."""
         if not learns:
             warnings.warn(
-                "X and y are not correlated, or one of them does not vary: there is no "
-                "gradient to follow, and the features stay random.",
+                "X and y are not correlated, or one of them does not vary. The "
+                "gradient is zero, and the features stay random.",
                 UserWarning,
                 stacklevel=5,
             )
@@ -127,7 +128,7 @@ class GradientStepModel(BaseEstimator):
         return readout[:, None] if self._single_output else readout
 
     def _projections(self, X):
-        """Projections (n, q) of checked rows on the learned directions."""
+        """Projections (n, q) of checked rows on the q columns of `direction_`."""
         return self._rows.project(X, self._directions())
 
     def _directions(self):
@@ -135,7 +136,7 @@ class GradientStepModel(BaseEstimator):
         return direction[:, None] if self._single_output else direction
 
     def _marks(self, X, Y):
-        """Two projections of each row, and its targets."""
+        """What identifies a row (n, 2 + q): two projections, and its q targets."""
         first = self._directions()[:, :1]
         neuron = as_float64(self.initial_weights_[:1, :]).T
         vectors = namespace(first).concat([first, neuron], axis=1)
@@ -157,12 +158,12 @@ class GradientStepModel(BaseEstimator):
 
 
 def _standardised(Y, shares):
-    """Columns of Y centred, and divided by one number to a mean variance of one."""
+    """Centred Y, divided by one number so that the mean variance is one."""
     mean = np.sum(shares * Y, axis=0)
     centred = Y - mean
     rounding = 10 * np.finfo(float).eps * np.abs(mean)
     centred[:, np.ptp(Y, axis=0) <= rounding] = 0.0
-    # Squares of tiny or huge numbers would vanish or overflow.
+    # Divide by the maximum first: squares of tiny or huge numbers vanish or overflow.
     centred /= np.abs(centred).max() or 1.0
     variance = np.sum(shares * centred**2, axis=0)
     return centred / (sqrt(variance.mean()) or 1.0)

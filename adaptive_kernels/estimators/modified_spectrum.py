@@ -37,15 +37,21 @@ from ..theory.kernel_regression.preconditioned_descent import (
 from .base import KernelModel, unchanged_on_failure
 from .validation import validate_training
 
-# Rows up to which the kernel matrix is held.
+# Up to this many rows the kernel matrix is in memory, where it then takes 3.2 GB.
 _DENSE_ROWS = 20_000
+# Candidates of spectrum="cv": exponents p, and how many stops on a logarithmic grid.
 _EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _STOPS = 60
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """How to descend: with which preconditioner, and when to stop."""
+    """Settings of a descent.
+
+    eigenvalues : ndarray (k,), largest ones of the kernel matrix
+    spectrum : value of `spectrum_`
+    tol, max_iter : limits of the descent, in place of the parameters
+    """
 
     preconditioner: Preconditioner
     eigenvalues: np.ndarray
@@ -55,82 +61,91 @@ class _Plan:
 
 
 class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
-    """Kernel regression by gradient descent with a modified spectrum.
+    """Kernel regression by gradient descent with chosen learning rates.
 
-    Gradient descent on the kernel of a wide network learns low frequencies first and
-    high ones after very many iterations. Here every step is preconditioned in the top
-    eigendirections, which then learn at rates of choice. The kernel stays as it is:
-    descent run to the end is kernel ridge regression, whatever the spectrum, and only
-    the path there, and so an early stop on it, depends on the spectrum. For other
-    predictions at convergence give a `ModifiedSpectrum` as `kernel`.
+    Plain gradient descent on a kernel learns low frequencies first, and high ones after
+    very many iterations. Here the top eigendirections of the kernel are preconditioned,
+    and learn at the rates that you choose. Use it for kernel ridge regression in few
+    iterations, or to choose what an early stop has learned. Standardise X first. An
+    iteration takes O(n^2) time; up to 20,000 rows the kernel matrix is in memory.
 
     Parameters
     ----------
     kernel : kernel, default=None
-        None means ``NTK("relu")``. Its hyperparameters are taken as given.
+        Kernel object with scikit-learn's interface; None means ``NTK("relu")``. Its
+        hyperparameters are not tuned.
     alpha : float, default=0.1
-        Noise variance, in units of the variance of y if `normalize_y`: descent solves
+        Noise variance, in units of the variance of y if `normalize_y`. Descent solves
         (K + alpha I) dual = y.
     spectrum : {"flat", "identity", "cv"}, float or callable, default="flat"
-        Eigenvalues l of the first modes in the preconditioned problem. A number p means
-        l_k (l / l_k)^p with l_k the smallest of them: 0 or "flat" makes all modes learn
-        at the rate of the k-th, 1 or "identity" is plain gradient descent. A function
-        maps eigenvalues of the kernel's integral operator, those of K + alpha I over
-        the number of rows, to new ones. "cv" chooses p among 0, 1/4, 1/2, 3/4, 1
-        together with the iteration to stop at, by generalised cross-validation, at the
-        cost of one full eigendecomposition.
+        New eigenvalues of the k = `n_components` largest modes, which set their rates.
+        A number p replaces the eigenvalue l by l_k (l / l_k)^p, with l_k the smallest
+        of them: with 0 or "flat" all modes learn at the rate of the k-th, 1 or
+        "identity" is plain gradient descent. A function maps the eigenvalues of
+        (K + alpha I) / n_samples to new ones. "cv" chooses p among 0, 1/4, 1/2, 3/4, 1
+        and the number of iterations by generalised cross-validation. It needs one full
+        eigendecomposition, and takes at most 20,000 rows.
     n_components : int, default=50
-        How many directions are preconditioned.
+        Number of eigendirections that are preconditioned.
     max_iter : int, default=1000
-        Iterations, at most.
+        Maximum number of iterations.
     tol : float, default=1e-3
-        Stop once the residual of (K + alpha I) dual = y is this share of y. Zero makes
-        exactly `max_iter` iterations: early stopping, without a warning. Not used by
-        "cv".
+        Descent stops when the norm of the residual of (K + alpha I) dual = y is below
+        `tol` times that of y. With zero it makes exactly `max_iter` iterations, without
+        a warning: early stopping. Not used by "cv".
     normalize_y : bool, default=True
-        Fit to centred targets of unit variance; predictions come back in y's units.
+        Fit to centred targets of unit variance. Predictions are in the units of y.
     device : {"cuda"} or None, default=None
-        "cuda" moves X and y to a GPU through CuPy and returns NumPy; None follows X.
+        "cuda" computes on a GPU with CuPy and returns NumPy; None computes where X is.
     random_state : int, RandomState or None, default=None
-        For the eigenvalue routine, and the subsample of more than 20,000 rows.
+        Seed of the eigenvalue routine, and of the subsample of more than 20,000 rows.
 
     Attributes
     ----------
     dual_coef_ : array of shape (n_samples, n_outputs)
         Coefficients of the kernel with the rows `X_train_`, for normalised y.
     X_train_ : array of shape (n_samples, n_features)
+        Copy of the training rows.
     kernel_ : kernel
+        Copy of `kernel`.
     eigenvalues_ : ndarray of shape (n_components,)
         Largest eigenvalues of K, approximate beyond 20,000 rows.
     spectrum_ : str, float or callable
-        `spectrum`, or what cross-validation chose.
+        `spectrum`, or the exponent that "cv" chose.
     residual_curve_ : ndarray of shape (n_iter_ + 1,)
-        Share of y that is left, before every iteration and at the end.
+        Norm of the residual over that of y, before every iteration and at the end.
     n_iter_ : int
+        Number of iterations.
     n_features_in_ : int
+        Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if X has string names for all columns.
 
     Notes
     -----
-    Up to 20,000 rows the kernel matrix is held in memory. Beyond that it is made in
-    blocks of rows in every iteration, and the eigendirections come from a subsample:
-    25,000 rows then take tens of seconds an iteration on one core.
+    The spectrum changes the path of descent only. At convergence the model is kernel
+    ridge regression for every `spectrum`. For other predictions at convergence give a
+    `ModifiedSpectrum` as `kernel`.
+
+    Beyond 20,000 rows the kernel is computed in blocks of rows, again in every
+    iteration, and the eigendirections come from a subsample. An iteration with 25,000
+    rows takes tens of seconds on one core.
 
     References
     ----------
-    Geifman et al., arXiv:2307.14531; Ma and Belkin, arXiv:1806.06144.
+    Geifman et al., arXiv:2307.14531, and Ma and Belkin, arXiv:1806.06144.
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
     >>> from adaptive_kernels import ModifiedSpectrumRegressor
-    >>> angle = np.linspace(0, 2 * np.pi, 100, endpoint=False)
-    >>> X, y = np.stack([np.cos(angle), np.sin(angle)], axis=1), np.cos(6 * angle)
-    >>> model = ModifiedSpectrumRegressor(alpha=0, tol=0.01, max_iter=9999)
-    >>> model.fit(X, y).n_iter_
-    1
-    >>> model.set_params(spectrum="identity").fit(X, y).n_iter_ > 500
-    True
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), ModifiedSpectrumRegressor())
+    >>> model = model.fit(X[::2], y[::2])
+    >>> print(model[-1].n_iter_, round(model.score(X[1::2], y[1::2]), 1))
+    11 0.4
     """
 
     _parameter_constraints: dict = {
@@ -170,14 +185,14 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Descend to coefficients of the kernel.
+        """Find the coefficients of the kernel by gradient descent.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, used as given: put a scaler before this estimator.
+            Training inputs. They are not scaled: put a scaler before this estimator.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets. Outputs share the preconditioner and the stop.
+            Targets. Outputs share the preconditioner and the number of iterations.
 
         Returns
         -------
@@ -186,19 +201,19 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         Raises
         ------
         ValueError
-            If a parameter or the data is unusable; the message names it.
+            If a parameter or the data is invalid. The message names it.
         MemoryError
             If the kernel matrix of up to 20,000 rows does not fit in memory.
 
         Warns
         -----
         ConvergenceWarning
-            If `max_iter` came before `tol`.
+            If the residual is above `tol` after `max_iter` iterations.
         """
         with unchanged_on_failure(self):
             check_device(self.device)
             X, y, _ = validate_training(self, X, y, None)
-            # A copy: the caller may use the array again.
+            # A copy: the caller may change the array later.
             X = to_device(X, self.device)
             X = namespace(X).astype(X, namespace(X).float64, copy=True)
             y = asarray_like(y, X)
@@ -226,14 +241,14 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         self._warn(plan, descent)
 
     def _prepare(self, kernel, X, Y):
-        """The kernel matrix, whole or in blocks, and how to descend on it."""
+        """The kernel matrix, in memory or in blocks of rows, and the `_Plan`."""
         n, k = X.shape[0], self.n_components
         rng = check_random_state(self.random_state)
         if n > _DENSE_ROWS:
             if self.spectrum == "cv":
                 raise ValueError(
-                    f"spectrum='cv' needs all eigenvalues of the kernel matrix, at "
-                    f"most {_DENSE_ROWS} rows: choose a spectrum for {n} rows."
+                    "spectrum='cv' needs all eigenvalues of the kernel: it takes "
+                    f"{_DENSE_ROWS} rows at most, got {n}: choose another spectrum."
                 )
             K = KernelRows(kernel, X)
             pairs = nystrom_eigenpairs(kernel, X, k + 1, random_state=rng)
@@ -288,21 +303,21 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             return
         else:
             problem = (
-                f"max_iter={self.max_iter} came with {descent.residual_curve[-1]:.2g} "
-                f"of y left, more than tol={self.tol}: raise max_iter, n_components "
-                "or alpha, or set tol=0 to stop early on purpose."
+                f"After max_iter={self.max_iter} iterations the residual is "
+                f"{descent.residual_curve[-1]:.2g} of y, above tol={self.tol}: "
+                "raise max_iter, n_components or alpha, or set tol=0 to stop early."
             )
         warnings.warn(problem, ConvergenceWarning, stacklevel=5)
 
     @property
     def eigenvalues_(self) -> np.ndarray:
-        """Largest eigenvalues of the kernel matrix, those preconditioned."""
+        """Largest eigenvalues of the kernel matrix: ndarray (n_components,)."""
         check_is_fitted(self)
         return self._plan.eigenvalues
 
     @property
     def residual_curve_(self) -> np.ndarray:
-        """Share of y that is left, before every iteration and at the end."""
+        """Norm of the residual over that of y, before every iteration and at last."""
         check_is_fitted(self)
         return self._descent.residual_curve
 
@@ -312,10 +327,12 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            New inputs.
 
         Returns
         -------
         array of shape (n_samples,) or (n_samples, n_outputs)
+            Predictions, in the units of y.
         """
         check_is_fitted(self)
         X, host = self._validate_rows(X, "predict")
@@ -323,7 +340,10 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
 
 
 def _kept(eigenvalues, alpha, preconditioner, stops):
-    """Share of y that early-stopped predictions miss, per stop and mode: (T, n)."""
+    """Share of y that predictions miss after t iterations, per t and mode: (T, n).
+
+    1 - l / (l + alpha) [1 - (1 - step_size g)^t], with g the new eigenvalue of the mode
+    """
     shifted = eigenvalues + alpha
     rate = 1 - preconditioner.step_size * preconditioner.eigenvalues(shifted)
     fitted = np.divide(

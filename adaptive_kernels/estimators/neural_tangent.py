@@ -18,6 +18,7 @@ from .._arrays import (
     small_problem_threads,
 )
 from .._sklearn import Interval, StrOptions, fit_context
+from ..inference.memory_limits import check_joint_memory
 from ..kernels import NNGP, NTK
 from ..theory.kernel_regression.gradient_flow import GradientFlow
 from .base import KernelModel, unchanged_on_failure
@@ -25,7 +26,7 @@ from .labels import codes_of, labels_at, one_vs_rest_targets, validate_labels
 
 
 class GradientFlowModel(KernelModel):
-    """Body of the regressor and the classifier: the flow, its stop and its spread."""
+    """Base class of `NTKRegressor` and `NTKClassifier`: fit, mean and spread."""
 
     _parameter_constraints: dict = {
         "kernel": [NTK, None],
@@ -64,7 +65,7 @@ class GradientFlowModel(KernelModel):
         return self._flow.eigenvalues
 
     def _outputs(self, X, method, spread=None):
-        """Mean of the networks; with their "std" or "cov" if `spread` says so."""
+        """Mean over networks, and what `spread` names: "std", "cov" or None."""
         check_is_fitted(self)
         X, host = self._validate_rows(X, method)
         results = [self._mean(X)]
@@ -74,19 +75,20 @@ class GradientFlowModel(KernelModel):
             std = xp.sqrt(clip(variance, 0.0))
             results.append(std[:, None] * self._targets.scale)
         elif spread == "cov":
+            check_joint_memory(X, X.shape[0], self._targets.mean.shape[0], 1)
             covariance = self._spread(X, covariance=True)
             results.append(covariance[:, :, None] * self._targets.scale**2)
         results = [self._targets.shaped(values, host) for values in results]
         return tuple(results) if spread else results[0]
 
     def _spread(self, X, covariance):
-        """Variance (m,) or covariance (m, m) over networks, for normalised targets."""
+        """Variance (m,) or covariance (m, m) over networks, of normalised outputs."""
         train = self.X_train_
         with small_problem_threads(train.shape[0]):
             cross, tangent = self.kernel_.nngp_and_ntk(X, train)
             initial = NNGP(**self.kernel_.get_params(deep=False))
             follow = self._flow.apply(tangent, self.time_, self.alpha)
-            # Var[f_0(x) - follow f_0(X_train)].
+            # Var[f_0(x) - follow f_0(X_train)], f_0 the output before training.
             half = follow @ initial(train) - 2 * cross
             if covariance:
                 moved = follow @ half.T
@@ -95,52 +97,58 @@ class GradientFlowModel(KernelModel):
 
 
 class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
-    """Mean of infinitely wide networks trained by gradient flow.
+    """Regression with infinitely wide networks trained by gradient descent.
 
-    A network of infinite width, trained by gradient descent in small steps on the
-    squared error, is linear in its weights: its outputs follow the fixed neural tangent
-    kernel (NTK). Their mean over random initial weights is known at every training
-    time, and so is their spread. To tune the NTK's hyperparameters by evidence instead
-    of training it, give it to `NNGPRegressor` as `kernel`.
+    It predicts the mean of such networks over random initial weights, and their spread,
+    at any training time. Use it to see what a wide network does, or as kernel ridge
+    regression that stops early. Standardise X first. A fit takes one
+    eigendecomposition: O(n^3) time and O(n^2) memory. No hyperparameter of the kernel
+    is tuned; `NNGPRegressor` with ``kernel=NTK()`` tunes them by the evidence.
 
     Parameters
     ----------
     kernel : NTK, default=None
-        None means ``NTK("relu")``. Its hyperparameters are taken as given.
+        Neural tangent kernel of the networks, not tuned; None means ``NTK("relu")``.
     alpha : float, default=0.0
-        Weight decay towards the initial weights: ridge, in units of the variance of y.
+        Weight decay towards the initial weights. It acts as the penalty of ridge
+        regression, in units of the variance of y if `normalize_y`.
     time : float or "gcv", default="gcv"
-        Training time on half the mean squared error. Infinity means to the end:
-        interpolation, or kernel ridge regression if `alpha` is positive. "gcv" stops
-        where generalised cross-validation is best, at the cost of the one
-        eigendecomposition that any time needs.
+        Training time of gradient flow on half the mean squared error. Infinity trains
+        to the end: interpolation, or kernel ridge regression if `alpha` is positive.
+        "gcv" takes the time of least generalised cross-validation score, and costs no
+        further eigendecomposition.
     normalize_y : bool, default=True
-        Fit to centred targets of unit variance; predictions come back in y's units.
+        Fit to centred targets of unit variance. Predictions are in the units of y.
     device : {"cuda"} or None, default=None
-        "cuda" moves X and y to a GPU through CuPy and returns NumPy; None follows X.
+        "cuda" computes on a GPU with CuPy and returns NumPy; None computes where X is.
 
     Attributes
     ----------
     kernel_ : NTK
+        Copy of `kernel`.
     time_ : float
-        `time`, or what generalised cross-validation chose.
+        `time`, or the time of least generalised cross-validation score.
     dual_coef_ : array of shape (n_rows, n_outputs)
         Coefficients of the kernel with `X_train_`, for normalised targets.
     X_train_ : array of shape (n_rows, n_features)
-        Distinct training rows, in lexicographic order.
+        Distinct training rows of positive weight, sorted.
     eigenvalues_ : array of shape (n_rows,)
-        Of their kernel matrix, descending.
+        Eigenvalues of the kernel matrix of `X_train_`, descending.
     n_features_in_ : int
+        Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if X has string names for all columns.
 
     See Also
     --------
-    ModifiedSpectrumRegressor : Gradient descent, with chosen rates.
+    ModifiedSpectrumRegressor : Gradient descent with chosen rates.
 
     Notes
     -----
-    The mode of eigenvalue l is learned with time constant n / (l + alpha), so that
-    stopping early drops the modes of small eigenvalue, which fit noise.
+    Trained by small steps on the squared error, an infinitely wide network is linear in
+    its weights. Its outputs follow the neural tangent kernel. The mode of eigenvalue l
+    has the time constant n / (l + alpha). An early stop drops the modes of small
+    eigenvalue, which mostly fit noise.
 
     References
     ----------
@@ -151,13 +159,18 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
     >>> from adaptive_kernels import NTKRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> X = 20 * X  # to unit variance
-    >>> early = NTKRegressor().fit(X[::2], y[::2])
-    >>> interpolant = NTKRegressor(time=float("inf")).fit(X[::2], y[::2])
-    >>> early.score(X[1::2], y[1::2]) > interpolant.score(X[1::2], y[1::2]) + 0.05
-    True
+    >>> for time in (float("inf"), "gcv"):
+    ...     model = make_pipeline(StandardScaler(), NTKRegressor(time=time))
+    ...     print(time, round(model.fit(X[::2], y[::2]).score(X[1::2], y[1::2]), 2))
+    inf 0.31
+    gcv 0.43
+    >>> mean, std = model.predict(X[1:2], return_std=True)
+    >>> print(mean.round(), std.round())
+    [81.] [15.]
     """
 
     _parameter_constraints: dict = {
@@ -189,11 +202,11 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, used as given: put a scaler before this estimator.
+            Training inputs. They are not scaled: put a scaler before this estimator.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets. Outputs share the kernel and the time.
         sample_weight : array-like of shape (n_samples,), default=None
-            A row of weight w counts like w repeated rows.
+            A row of weight w counts as w equal rows.
 
         Returns
         -------
@@ -202,7 +215,7 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
         Raises
         ------
         ValueError
-            If a parameter or the data is unusable; the message names it.
+            If a parameter or the data is invalid. The message names it.
         MemoryError
             If the kernel matrix does not fit in memory.
         """
@@ -216,23 +229,25 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-        return_std : bool, default=False
-        return_cov : bool, default=False
+            New inputs.
+        return_std, return_cov : bool, default=False
+            Whether to return the standard deviation, or the covariance, as well.
 
         Returns
         -------
         mean : array of shape (n_samples,) or (n_samples, n_outputs)
+            Predictions, in the units of y.
         std : array like mean
             Only with `return_std`: standard deviation over random initial weights, in
-            the units of y. It is no error bar: noise in y is not part of it.
+            the units of y. It does not contain the noise of y: it is not an error bar.
         covariance : array of shape (n_samples, n_samples) or \
 (n_samples, n_samples, n_outputs)
-            Only with `return_cov`.
+            Only with `return_cov`: covariance over random initial weights.
 
         Raises
         ------
         RuntimeError
-            If both `return_std` and `return_cov` are asked for.
+            If both `return_std` and `return_cov` are true.
         """
         if return_std and return_cov:
             raise RuntimeError("Ask for return_std or for return_cov, not for both.")
@@ -241,48 +256,58 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
 
 
 class NTKClassifier(ClassifierMixin, GradientFlowModel):
-    """Infinitely wide networks trained by gradient flow on class labels.
+    """Classification with infinitely wide networks trained by gradient descent.
 
-    One output for each class, or one for two classes, is trained on the squared error
-    to labels -1 and 1, centred and scaled as by `NTKRegressor`; the largest output
-    decides. Outputs are no probabilities: scikit-learn's `CalibratedClassifierCV` makes
-    some of them.
+    Use it to see what a wide network does, or as kernel ridge classification that stops
+    early. Standardise X first. A fit takes one eigendecomposition for all classes:
+    O(n^3) time and O(n^2) memory. It has no probabilities: use `NNGPClassifier`, or
+    scikit-learn's `CalibratedClassifierCV` around this one.
 
     Parameters
     ----------
     kernel : NTK, default=None
-        None means ``NTK("relu")``. Its hyperparameters are taken as given.
+        Neural tangent kernel of the networks, not tuned; None means ``NTK("relu")``.
     alpha : float, default=0.0
-        Weight decay towards the initial weights: ridge.
+        Weight decay towards the initial weights: the penalty of ridge regression.
     time : float or "gcv", default="gcv"
-        As in `NTKRegressor`.
+        Training time of gradient flow on half the mean squared error; infinity trains
+        to the end. "gcv" takes the time of least generalised cross-validation score.
     device : {"cuda"} or None, default=None
-        "cuda" moves X to a GPU through CuPy and returns NumPy; None follows X.
+        "cuda" computes on a GPU with CuPy and returns NumPy; None computes where X is.
 
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
+        Labels of the classes, sorted.
     kernel_ : NTK
+        Copy of `kernel`.
     time_ : float
-        `time`, or what generalised cross-validation chose.
+        `time`, or the time of least generalised cross-validation score.
     dual_coef_ : array of shape (n_rows, n_outputs)
+        Coefficients of the kernel with `X_train_`, for normalised targets.
     X_train_ : array of shape (n_rows, n_features)
+        Distinct training rows of positive weight, sorted.
     eigenvalues_ : array of shape (n_rows,)
+        Eigenvalues of the kernel matrix of `X_train_`, descending.
     n_features_in_ : int
+        Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if X has string names for all columns.
 
     See Also
     --------
-    NTKRegressor : The same for regression, with references.
+    NTKRegressor : The same for regression, with the theory and references.
 
     Examples
     --------
     >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
     >>> from adaptive_kernels import NTKClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = NTKClassifier().fit(X[::2], y[::2])
-    >>> model.score(X[1::2], y[1::2]) > 0.9
-    True
+    >>> model = make_pipeline(StandardScaler(), NTKClassifier()).fit(X[::2], y[::2])
+    >>> print(round(model.score(X[1::2], y[1::2]), 2))
+    0.92
     """
 
     normalize_y = True
@@ -309,11 +334,11 @@ class NTKClassifier(ClassifierMixin, GradientFlowModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, used as given: put a scaler before this estimator.
+            Training inputs. They are not scaled: put a scaler before this estimator.
         y : array-like of shape (n_samples,)
             Labels of any type.
         sample_weight : array-like of shape (n_samples,), default=None
-            A row of weight w counts like w repeated rows.
+            A row of weight w counts as w equal rows.
 
         Returns
         -------
@@ -322,7 +347,7 @@ class NTKClassifier(ClassifierMixin, GradientFlowModel):
         Raises
         ------
         ValueError
-            If a parameter or the data is unusable, or there is only one class.
+            If a parameter or the data is invalid, or there is only one class.
         MemoryError
             If the kernel matrix does not fit in memory.
         """
@@ -336,17 +361,19 @@ class NTKClassifier(ClassifierMixin, GradientFlowModel):
     def decision_function(
         self, X: ArrayLike, return_std: bool = False
     ) -> Array | tuple[Array, Array]:
-        """Mean outputs over networks, near -1 and 1 where training fits the labels.
+        """Mean outputs over networks. Training fits them to -1 and 1.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            New inputs.
         return_std : bool, default=False
+            Whether to return the standard deviation as well.
 
         Returns
         -------
         mean : array of shape (n_samples,) or (n_samples, n_classes)
-            For two classes, of the second one.
+            One output per class; for two classes that of the second class.
         std : array like mean
             Only with `return_std`: standard deviation over random initial weights.
         """
@@ -354,16 +381,17 @@ class NTKClassifier(ClassifierMixin, GradientFlowModel):
         return self._outputs(X, "decision_function", spread)
 
     def predict(self, X: ArrayLike) -> Array:
-        """Predict labels.
+        """Predict the labels of the largest outputs.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            New inputs.
 
         Returns
         -------
         array of shape (n_samples,)
-            NumPy where the labels are no numbers, otherwise of X's library.
+            Labels. Numbers are an array of the library of X, strings a NumPy array.
         """
         scores = self._outputs(X, "predict")
         return labels_at(self.classes_, codes_of(scores), scores)

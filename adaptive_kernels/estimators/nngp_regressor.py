@@ -18,46 +18,46 @@ from .wide_network import WideNetworkRegressor
 
 
 class NNGPRegressor(WideNetworkRegressor):
-    """Regression with the Gaussian process of an infinitely wide neural network.
+    """Regression with error bars and the fixed kernel of an infinitely wide network.
 
-    NNGP means neural-network Gaussian process. Variances and noise maximise the
-    evidence, by its analytic gradient, from fixed starting points. X is counted from
-    the mean of its rows, so that neither the origin of a column nor the units of X and
-    y change what is found. A fit that takes for noise what a small forest predicts
-    warns.
+    This is the neural-network Gaussian process (NNGP). Its kernel treats all features
+    alike: use it where all of them matter, and as a baseline for
+    `AdaptiveKernelRegressor`. Standardise X first. An exact fit takes O(n^3) time and
+    O(n^2) memory: a quarter of a second for 600 rows on one core.
 
     Parameters
     ----------
     kernel : NNGP or NTK, default=None
-        None means ``NNGP("erf")``. Bounds that differ from the default hold for the
-        variances of `kernel_`, and "fixed" ones are taken as given. The default bounds
-        are relative: of the weight variance to one over the mean squared entry of X, of
-        the readout variance to the variance of y. At depth > 1, where layers share the
-        weight variance, X is then brought to unit mean square through the metric of
-        `kernel_`.
+        Kernel whose variances are tuned; None means ``NNGP("erf")``. A variance with
+        "fixed" bounds is not tuned. Bounds other than the default apply to the
+        variances of `kernel_`, in the units of X and y. Default bounds are relative:
+        the weight variance is measured in units of 1 / (mean square of centred X), the
+        readout variance in units of the variance of y. At depth > 1 all layers share
+        the weight variance. If its bounds are the default ones, the metric of `kernel_`
+        scales X to unit mean square.
     alpha : float, default=1e-2
-        Noise variance, in units of the variance of y if `normalize_y`. With
-        `optimizer=None` it is taken as given; otherwise it starts the search
-        together with a given `kernel`.
+        Noise variance, in units of the variance of y if `normalize_y`. It stays fixed
+        if `optimizer=None`. Otherwise it is a starting point, together with the
+        variances of `kernel` if these differ from the default.
     optimizer : {"evidence"} or None, default="evidence"
-        None takes every variance as given, and X from the kernel's origin.
+        "evidence" tunes variances and noise by the evidence, and centres X. None keeps
+        all of them as given, and subtracts the kernel's `origin` from X, if it has one.
     n_restarts_optimizer : int, default=0
-        Random starting points besides the fixed ones.
+        Number of random starting points, in addition to the fixed ones.
     n_inducing : int, default=None
-        None is the exact fit, with matrices of n x n. A number, from 300 to 2000, fits
-        through so many inducing points in O(n n_inducing^2) time, a block of rows in
-        memory at once; no more points than distinct rows are taken, and then the fit is
-        exact. Kernel, covariance and noise are learned from 4000 rows, or 4 n_inducing
-        if that is more, drawn at random but always the same; predictions rest on all.
-        X may be a `numpy.memmap`, or of single precision; from 20,000 rows it is
-        neither copied nor kept. Leave-one-out and evidences elsewhere than at the fit
-        are then missing.
+        None fits exactly, with n x n matrices. A number, best from 300 to 2000, fits
+        with this many inducing points: O(n n_inducing^2) time, and one block of rows in
+        memory at a time. With fewer distinct rows than points the fit is exact. Kernel
+        and noise are learned from a fixed random sample of 4000 rows, or 4 n_inducing
+        if that is more; predictions use all rows. X may be a `numpy.memmap`, or of
+        single precision. Above 20,000 rows it is neither copied nor kept. Leave-one-out
+        predictions, and the evidence at other hyperparameters, are not available.
     normalize_y : bool, default=True
-        Fit to centred targets of unit variance; predictions come back in y's units.
+        Fit to centred targets of unit variance. Predictions are in the units of y.
     device : {"cuda"} or None, default=None
-        "cuda" moves X and y to a GPU through CuPy and returns NumPy; None follows X.
+        "cuda" computes on a GPU with CuPy and returns NumPy; None computes where X is.
     random_state : int, RandomState or None, default=None
-        For the random starts only.
+        Seed of the random starting points. Nothing else is random.
 
     Attributes
     ----------
@@ -66,18 +66,28 @@ class NNGPRegressor(WideNetworkRegressor):
     alpha_ : float
         Fitted noise variance, in the units of `alpha`.
     dual_coef_ : array of shape (n_rows, n_outputs)
-        Coefficients of the kernel with `X_train_` in the mean of normalised y: without
-        `n_inducing` (K + noise)^{-1} y.
+        Coefficients of the kernel with `X_train_` in the mean of normalised y. Without
+        `n_inducing` they are (K + noise)^{-1} y.
     X_train_ : array of shape (n_rows, n_features)
-        Distinct training rows of positive weight, in lexicographic order; with
-        `n_inducing` the inducing points, which are some of the training rows.
+        Distinct training rows of positive weight, sorted. With `n_inducing` the
+        inducing points, which are some of these rows.
     log_marginal_likelihood_value_ : float
-        Log evidence of normalised y, summed over outputs; with `n_inducing` a lower
+        Log evidence of normalised y, summed over outputs. With `n_inducing` a lower
         bound of it.
     n_iter_ : int
-        Iterations of the optimizer.
+        Number of iterations of the optimizer.
     n_features_in_ : int
+        Number of features seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if X has string names for all columns.
+
+    Notes
+    -----
+    Variances and noise maximise the evidence, by its analytic gradient, from several
+    fixed starting points. The result does not depend on the origin or the units of X
+    and y. If the noise is above 30 % of the variance of y, a small random forest is
+    grown. The fit warns if it explains less than half of what the forest explains out
+    of bag.
 
     References
     ----------
@@ -89,12 +99,16 @@ class NNGPRegressor(WideNetworkRegressor):
     Examples
     --------
     >>> import numpy as np
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
     >>> from adaptive_kernels import NNGPRegressor
-    >>> X = np.linspace(-2, 2, 20)[:, None]
-    >>> model = NNGPRegressor().fit(X, np.sin(X[:, 0]))
-    >>> mean, std = model.predict([[1.0]], return_std=True)
-    >>> bool(abs(mean[0] - np.sin(1.0)) < 0.01)
-    True
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-3, 3, (60, 1))
+    >>> y = np.sin(X[:, 0]) + 0.1 * rng.standard_normal(60)
+    >>> model = make_pipeline(StandardScaler(), NNGPRegressor()).fit(X, y)
+    >>> mean, std = model.predict([[0.5]], return_std=True)
+    >>> print(mean.round(1), std.round(1))
+    [0.5] [0.1]
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the regressors tuned by evidence share: search, prediction, leave-one-out."""
+"""Base class of regressors tuned by evidence: search, prediction, leave-one-out."""
 
 from dataclasses import replace
 from math import inf
@@ -26,8 +26,8 @@ from .._sklearn import Interval, StrOptions, fit_context
 from ..inference.coordinates import Frame
 from ..inference.evidence import Data, Hyperparameters, RegularizedEvidence
 from ..inference.evidence_problem import EvidenceProblem
-from ..inference.inducing_memory import check_exact_memory
 from ..inference.inducing_posterior import InducingPosterior
+from ..inference.memory_limits import check_exact_memory, check_joint_memory
 from ..inference.optimization import NOISE_BOUNDS
 from ..inference.posterior import GaussianPosterior
 from ..inference.starting_points import random_starts
@@ -43,7 +43,7 @@ PREDICTED_ROWS = 8192
 
 
 class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
-    """Evidence search and prediction shared by the regressors."""
+    """Base class of the regressors tuned by evidence."""
 
     _parameter_constraints: dict = {
         "kernel": [WideKernel, None],
@@ -65,13 +65,13 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, used as given: put a scaler before this estimator.
+            Training inputs. They are not scaled: put a scaler before this estimator.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets. Outputs share the kernel and the noise. A constant output is
-            predicted as its constant, and the fit does not depend on it.
+            predicted as this constant, and does not change the fit of the others.
         sample_weight : array-like of shape (n_samples,), default=None
             A row of weight w has noise variance alpha / w, and counts in the evidence
-            like w repeated rows. Weight 0 removes the row.
+            as w equal rows. Weight 0 removes the row.
 
         Returns
         -------
@@ -80,11 +80,16 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         Raises
         ------
         ValueError
-            If a parameter or the data is unusable; the message names it.
+            If a parameter or the data is invalid. The message names it.
         MemoryError
             If the kernel matrix does not fit in memory.
         numpy.linalg.LinAlgError
             If the kernel matrix is not positive definite at the given alpha.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the optimizer stopped early, or a small forest explains much more of y.
         """
         with unchanged_on_failure(self):
             check_device(self.device)
@@ -95,20 +100,21 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         return self
 
     def _fit_checked(self, arrays, **start):
-        """Fit to checked arrays (X, y, weights), optionally from starts: see `_fit`."""
+        """Fit to checked arrays (X, y, weights); `start` are options of `_fit`."""
         rows = self._rows(*arrays)
         with small_problem_threads(rows.data.X.shape[0]):
             self._fit(rows, **start)
         return self
 
     def _check_inducing(self):
-        """Raise ValueError where `n_inducing` does not go with other parameters."""
+        """Raise ValueError if other parameters do not allow `n_inducing`."""
 
     def _rows(self, X, y, weights):
         """The `TrainingRows` of checked arrays."""
         self.n_features_in_, m = X.shape[1], self.n_inducing
         if is_streamed(X.shape[0], m):
-            # X stays where it is; the sums over all weights are on the device.
+            self._check_memory(X, X.shape[0])
+            # X is not moved. Targets and weights are summed on the device.
             Y = asarray_like(y, as_float64(to_device(X[:1, :], self.device)))
             weights = None if weights is None else asarray_like(weights, Y)
             is_vector = Y.ndim == 1
@@ -126,7 +132,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         )
 
     def _streamed_rows(self, X, Y, weights, is_vector):
-        """Rows that inducing points stand for."""
+        """The `TrainingRows` of a fit with inducing points."""
         targets = self._target_scale(Y, weights, is_vector)
         stream = RowStream(X, targets.fitted_outputs(Y), weights, self.device)
         variances = asarray_like(stream.column_variances(), Y)
@@ -138,13 +144,13 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         return targets if self.optimizer is None else targets.without_constants()
 
     def check_parameters(self) -> None:
-        """Raise ValueError where a parameter, or a pair of them, is unusable."""
+        """Raise ValueError if a parameter, or a pair of them, is invalid."""
         self._validate_params()
         self._check_inducing()
         self._kernel().network()
 
     def check_memory(self, X: Array) -> None:
-        """Raise MemoryError where a fit of all rows of X does not fit."""
+        """Raise MemoryError if a fit of all rows of X does not fit in memory."""
         self._check_memory(X, X.shape[0])
 
     def _check_memory(self, X, n):
@@ -152,7 +158,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             check_exact_memory(X, n, self._matrices())
 
     def _require_exact(self, what):
-        """Raise AttributeError if the fit was by inducing points."""
+        """Raise AttributeError if the model was fitted with inducing points."""
         if isinstance(self._posterior, InducingPosterior):
             raise AttributeError(
                 f"{what} needs all training rows at once: fit with n_inducing=None."
@@ -162,7 +168,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         return NNGP("erf") if self.kernel is None else self.kernel
 
     def _problem(self, data):
-        """The evidence problem of `Data`, and the coordinates that it is in."""
+        """The evidence problem of `data`, and its coordinates, a `Frame`."""
         kernel, d = self._kernel(), data.X.shape[1]
         limits = {k: getattr(self, k) for k in ("max_iter", "tol") if hasattr(self, k)}
         if self.optimizer is None:
@@ -171,7 +177,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             rows = replace(data, X=frame.rows(data.X))
             return EvidenceProblem(rows, template, **limits), frame
         frame = Frame.of(kernel, data)
-        # Zero noise has no logarithm to start from.
+        # The search uses log(alpha), so it cannot start at zero.
         alpha = float(self.alpha or NOISE_BOUNDS[0])
         template = frame.enter(Hyperparameters(kernel.network(), alpha))
         bounds = {h.name: h.bounds[0] for h in kernel.hyperparameters if not h.fixed}
@@ -189,12 +195,12 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         return replace(problem, starts=starts), frame
 
     def _gives_start(self):
-        """Whether the kernel has variances of its own to start from."""
+        """Whether the user gave the kernel variances other than the default."""
         kernel, plain = self._kernel(), type(self._kernel())()
         return any(getattr(kernel, name) != getattr(plain, name) for name in VARIANCES)
 
     def _store(self, rows, posterior, evidence, n_iter):
-        """Set what is fitted: the posterior, its kernel, the rows that it needs."""
+        """Set the fitted attributes: posterior, kernel, training rows, evidence."""
         network, point, kernel = posterior.network, posterior.point, self._kernel()
         self.kernel_ = type(kernel)(
             **{
@@ -205,7 +211,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             }
         )
         if isinstance(posterior, InducingPosterior):
-            # All other rows are in the posterior's sums.
+            # The sums of the posterior contain all other rows.
             rows = replace(rows, data=Data(posterior.inducing, posterior.dual))
         self.alpha_, self.n_iter_ = point.alpha, n_iter
         self.X_train_ = rows.data.X
@@ -214,7 +220,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
 
     @property
     def dual_coef_(self) -> Array:
-        """Coefficients of the kernel with the rows `X_train_` in the mean."""
+        """Coefficients of the kernel with `X_train_` in the mean of normalised y."""
         check_is_fitted(self)
         dual = self._posterior.dual
         return self._targets.of_all(dual, 0 * self._targets.mean)
@@ -222,31 +228,29 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
     def predict(
         self, X: ArrayLike, return_std: bool = False, return_cov: bool = False
     ) -> Array | tuple[Array, Array]:
-        """Predict a new observation: mean, and optionally its spread, noise included.
-
-        Without `return_std` and `return_cov` the kernel between X and the training
-        rows is streamed in blocks.
+        """Predict new observations: mean, and optionally their spread with noise.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-        return_std : bool, default=False
-        return_cov : bool, default=False
+            New inputs. They are computed in blocks of rows, except with `return_cov`.
+        return_std, return_cov : bool, default=False
+            Whether to return the standard deviation, or the covariance, as well.
 
         Returns
         -------
         mean : array of shape (n_samples,) or (n_samples, n_outputs)
+            Predictions, in the units of y.
         std : array like mean
-            Only with `return_std`: standard deviation of a new observation, in the
-            units of y.
+            Only with `return_std`: standard deviations, in the units of y.
         covariance : array of shape (n_samples, n_samples) or \
 (n_samples, n_samples, n_outputs)
-            Only with `return_cov`.
+            Only with `return_cov`: covariance between rows, for each output.
 
         Raises
         ------
         RuntimeError
-            If both `return_std` and `return_cov` are asked for.
+            If both `return_std` and `return_cov` are true.
         """
         if return_std and return_cov:
             raise RuntimeError("Ask for return_std or for return_cov, not for both.")
@@ -254,6 +258,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         X, host = self._checked_rows(X, "predict")
         with small_problem_threads(self.X_train_.shape[0]):
             if return_cov:
+                check_joint_memory(X, X.shape[0], self._posterior.dual.shape[1], 1)
                 mean, spread = self._posterior.covariance(self._computed(X))
                 eye = identity(mean, X.shape[0])
                 spread = spread + self.alpha_ * eye[:, :, None]
@@ -265,7 +270,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         return tuple(results) if len(results) > 1 else results[0]
 
     def _streamed(self, X, return_std):
-        """Mean, and standard deviation if asked for, block by block of rows."""
+        """Mean, and with `return_std` standard deviation, in blocks of rows."""
         parts = []
         for rows in slices_of(X.shape[0], PREDICTED_ROWS):
             block = self._computed(X[rows, :])
@@ -279,7 +284,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         return [xp.concat(column, axis=0) for column in zip(*parts, strict=True)]
 
     def _std(self, variance):
-        """Standard deviation of new observations, from the function's variance."""
+        """Standard deviation of new observations, from the variance of f."""
         least = 0 * variance[..., 0] + NOISE_BOUNDS[0]
         noisy = self._targets.given_variance(variance + self.alpha_, least)
         return namespace(noisy).sqrt(noisy)
@@ -290,13 +295,16 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         n_samples: int = 1,
         random_state: int | np.random.RandomState | None = 0,
     ) -> np.ndarray:
-        """Draw new observations at X from the posterior, jointly over rows.
+        """Draw new observations with noise, jointly over rows, in the units of y.
 
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features)
+            New inputs.
         n_samples : int, default=1
+            Number of draws.
         random_state : int, RandomState or None, default=0
+            Seed of the draws.
 
         Returns
         -------
@@ -310,20 +318,21 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
     ) -> Array | tuple[Array, Array]:
         """Predict every training row from the others, in closed form.
 
-        Hyperparameters stay as fitted on all rows, so after learning a metric the
-        result is optimistic: use cross-validation to choose a width. Rows that repeat
-        exactly, target included, are left out together.
+        Hyperparameters are those of the fit to all rows. After a metric was learned the
+        result is optimistic: use cross-validation to choose a width. Rows that are
+        equal in X and y are left out together.
 
         Parameters
         ----------
         return_std : bool, default=False
+            Whether to return standard deviations as well.
 
         Returns
         -------
         mean : array of shape (n_samples,) or (n_samples, n_outputs)
-            Samples of weight zero are not among them.
+            Predictions for the samples of positive weight, in the units of y.
         std : array like mean
-            Only with `return_std`.
+            Only with `return_std`: standard deviations, in the units of y.
         """
         check_is_fitted(self)
         self._require_exact("leave_one_out_predict")
@@ -341,14 +350,15 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
     def log_marginal_likelihood(
         self, theta: ArrayLike | None = None, eval_gradient: bool = False
     ) -> float | tuple[float, np.ndarray]:
-        """Log evidence of the (normalised) training targets.
+        """Log evidence of the normalised training targets, summed over outputs.
 
         Parameters
         ----------
         theta : array-like of shape (n_hyperparameters,), default=None
-            Log variances as in `kernel_.theta`; noise and metric stay as fitted. None
-            means the fitted value.
+            Log variances, in the order of `kernel_.theta`; None means the fitted ones.
+            Noise and metric stay as fitted.
         eval_gradient : bool, default=False
+            Whether to return the gradient in `theta` as well.
 
         Returns
         -------

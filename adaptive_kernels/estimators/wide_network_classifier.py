@@ -1,4 +1,4 @@
-"""Classifiers with the kernel of a wide network, fixed or adaptive."""
+"""Base class of the classifiers with the kernel of a wide network."""
 
 from numbers import Integral
 from typing import Self
@@ -21,7 +21,7 @@ from .._arrays import (
 from .._sklearn import Interval, StrOptions, fit_context
 from ..inference import subsampling
 from ..inference.evidence import Data
-from ..inference.inducing_memory import check_exact_memory
+from ..inference.memory_limits import check_exact_memory
 from ..inference.streaming import RowStream, is_sparse, is_streamed
 from ..kernels import NNGP, NTK
 from ..kernels._base import WideKernel
@@ -36,7 +36,7 @@ _PASSED = ("kernel", "optimizer", "n_restarts_optimizer", "device", "random_stat
 
 
 class WideNetworkClassifier(ClassifierMixin, ArrayModel):
-    """Labels, weights and probabilities, shared by the classifiers."""
+    """Base class of the classifiers: labels, weights, calibration, probabilities."""
 
     _parameter_constraints: dict = {
         "kernel": [WideKernel, None],
@@ -57,11 +57,11 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, used as given: put a scaler before this estimator.
+            Training inputs. They are not scaled: put a scaler before this estimator.
         y : array-like of shape (n_samples,)
             Labels of any type.
         sample_weight : array-like of shape (n_samples,), default=None
-            A row of weight w counts like w repeated rows. Weight 0 removes the row.
+            A row of weight w counts as w equal rows. Weight 0 removes the row.
 
         Returns
         -------
@@ -70,14 +70,19 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         Raises
         ------
         ValueError
-            If a parameter or the data is unusable, or there is only one class.
+            If a parameter or the data is invalid, or there is only one class.
         MemoryError
             If the kernel matrix does not fit in memory.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the optimizer stopped early, or a small forest explains much more of y.
         """
         return self._fit_labels(X, y, sample_weight)
 
     def _fit_labels(self, X, y, sample_weight, **options):
-        """Fit to labels; options are those of `_fit`."""
+        """Check the data and fit; `options` are passed to `_fit`."""
         with unchanged_on_failure(self):
             check_device(self.device)
             X, codes, classes, weights = validate_labels(
@@ -96,7 +101,7 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         self._adopt(regressor, rows)
 
     def _rows(self, X, codes, weights, n_classes):
-        """Rows with signed columns as targets, distinct unless they are very many."""
+        """`RowStream` with one-vs-rest targets; equal rows of a small X are merged."""
         columns = one_vs_rest_targets(codes, n_classes)
         if is_streamed(X.shape[0], self.n_inducing):
             return RowStream(X, columns, weights, self.device)
@@ -108,10 +113,10 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         return rows
 
     def _learning_rows(self, rows):
-        """A stratified sample, from which the kernel is learned, as a regressor's fit.
+        """A stratified sample of the rows, on which a regressor learns the kernel.
 
-        Without array API dispatch scikit-learn refuses to check rows on the device, so
-        that the regressor has to move them itself.
+        With `device` the rows go to the regressor as NumPy, and it moves them itself:
+        without array API dispatch scikit-learn does not check arrays on a device.
         """
         parts = rows.sample(subsampling.CLASS_KERNEL_ROWS, codes_of(rows.Y))
         if self.device is not None:
@@ -119,7 +124,7 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         return Data(*parts)
 
     def _adopt(self, regressor, rows):
-        """Take the kernel of a fitted regressor, and calibrate on the rows."""
+        """Set the fitted attributes: kernel of a regressor, calibrated on the rows."""
         sparse = is_sparse(rows.X.shape[0], self.n_inducing)
         n_inducing = self.n_inducing if sparse else None
         self._classes = calibrated(regressor, rows, n_inducing)
@@ -134,24 +139,24 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
 
     @property
     def alpha_(self) -> float:
-        """Noise variance of the labels, of least leave-one-out log loss."""
+        """Noise variance of the labels; it minimises the leave-one-out log loss."""
         check_is_fitted(self)
         return self._classes.noise
 
     @property
     def leave_one_out_log_loss_(self) -> float:
-        """Mean log loss of training rows, each left out; the kernel is as fitted."""
+        """Mean log loss of training rows, each left out, with the fitted kernel."""
         check_is_fitted(self)
         return self._classes.loss
 
     @property
     def n_iter_(self) -> int:
-        """Iterations of the optimizer."""
+        """Number of iterations of the optimizer."""
         check_is_fitted(self)
         return self.regressor_.n_iter_
 
     def _log_probabilities(self, X, method):
-        """(m, C) on the host, block by block of rows, and X as validated."""
+        """Log probabilities, ndarray (m, C), and one checked row of X as float64."""
         X = validate_rows(self, X, method)
         blocks = (as_float64(X[i, :]) for i in slices_of(X.shape[0], PREDICTED_ROWS))
         with small_problem_threads(self.X_train_.shape[0]):
@@ -162,16 +167,18 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         return self._classes.log_probabilities(X)
 
     def decision_function(self, X: ArrayLike) -> Array:
-        """Log odds, or log probabilities.
+        """Log odds of two classes, or log probabilities of more.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            New inputs.
 
         Returns
         -------
         array of shape (n_samples,) or (n_samples, n_classes)
-            For two classes the log odds of the second, else log probabilities.
+            For two classes the log odds of the second class, otherwise the logarithms
+            of `predict_proba`.
         """
         logs, X = self._log_probabilities(X, "decision_function")
         if logs.shape[1] == 2:
@@ -184,10 +191,12 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            New inputs.
 
         Returns
         -------
         array of shape (n_samples, n_classes)
+            Calibrated probabilities; each row sums to one.
         """
         logs, X = self._log_probabilities(X, "predict_proba")
         return asarray_like(np.exp(logs), X)
@@ -198,11 +207,12 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            New inputs.
 
         Returns
         -------
         array of shape (n_samples,)
-            NumPy where the labels are no numbers, otherwise of X's library.
+            Labels. Numbers are an array of the library of X, strings a NumPy array.
         """
         logs, X = self._log_probabilities(X, "predict")
         return labels_at(self.classes_, np.argmax(logs, axis=1), X)

@@ -26,8 +26,8 @@ from ..kernels._recursion import slices_of
 from . import subsampling
 from .collapsed_bound import Basis, SufficientStatistics
 from .evidence import Hyperparameters
-from .inducing_memory import check_inducing_memory
 from .inducing_points import InducingData
+from .memory_limits import check_inducing_memory
 from .subsampling import random_rows, stratified_rows
 
 # A task sums over so many blocks of rows, or so many rows for each inducing point: a

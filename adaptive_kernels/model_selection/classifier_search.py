@@ -221,8 +221,12 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         # In floats, since -1 is no unsigned integer.
         targets = one_vs_rest_targets(codes, len(classes))
         sample = self._learning_rows(rows)
+        templates = make_templates(kernels, self.covariance_types, **shared)
+        for regressor in templates.values():
+            # Before the folds, whose work would be lost.
+            regressor.check_memory(sample.X)
         found = search(
-            make_templates(kernels, self.covariance_types, **shared),
+            templates,
             self._in_stages,
             HeldOutScore(class_log_density, scorer),
             stratified_folds(folds, codes),

@@ -235,11 +235,11 @@ normalize_y, tol, device, random_state :
         """
         with unchanged_on_failure(self):
             kernels = self._checked_kernels()
-            data = validate_training(self, X, y, sample_weight)
-            warn_of_relative_weights(data[2])
-            data, groups, kept = without_zero_weights(*data, groups)
-            splitter = self._splitter(data[0].shape[0])
-            folds = folds_of(splitter, *data[:2], groups, kept)
+            X, y, weights = validate_training(self, X, y, sample_weight)
+            warn_of_relative_weights(weights)
+            data, groups, kept = without_zero_weights(X, y, weights, groups)
+            X, y, _ = data
+            folds = folds_of(self._splitter(X.shape[0]), X, y, groups, kept)
             self._search(data, folds, kernels)
         return self
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._arrays import namespace
+from ..inference.memory_limits import check_joint_memory
 
 # Log likelihood in nats that a smaller mixture may lose: what fitted weights gain by
 # chance, or a share of a nat for each row that is not worth another member.
@@ -121,6 +122,9 @@ def predict_mixture(members, weights, X, return_std=False, return_cov=False):
 def _moments(members, X, return_cov=False):
     """Means and standard deviations, or covariances, of the members: two lists."""
     options = {"return_cov": True} if return_cov else {"return_std": True}
+    if return_cov:
+        n_outputs = members[0].dual_coef_.shape[1]
+        check_joint_memory(X, X.shape[0], n_outputs, len(members))
     predictions = [member.predict(X, **options) for member in members]
     return [list(values) for values in zip(*predictions, strict=True)]
 
