@@ -159,6 +159,14 @@ def diagonal(matrix: Array) -> Array:
     return namespace(matrix).linalg.diagonal(matrix)
 
 
+def clip_diagonal(covariance: Array) -> Array:
+    """A covariance (m, m) or (m, m, C) whose negative variances, of rounding, are 0."""
+    xp, m = namespace(covariance), covariance.shape[0]
+    on = xp.eye(m, dtype=xp.bool, device=compat.device(covariance))
+    on = xp.reshape(on, (m, m) + (1,) * (covariance.ndim - 2))
+    return xp.where(on & (covariance < 0), 0 * covariance, covariance)
+
+
 def set_diagonal(matrix: Array, values: Array) -> Array:
     """`matrix` with the given diagonal, overwritten where the library allows it."""
     xp = namespace(matrix)

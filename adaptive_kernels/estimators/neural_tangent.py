@@ -13,6 +13,7 @@ from .._arrays import (
     ArrayLike,
     check_device,
     clip,
+    clip_diagonal,
     index_like,
     namespace,
     small_problem_threads,
@@ -92,7 +93,7 @@ class GradientFlowModel(KernelModel):
             half = follow @ initial(train) - 2 * cross
             if covariance:
                 moved = follow @ half.T
-                return initial(X) + (moved + moved.T) / 2
+                return clip_diagonal(initial(X) + (moved + moved.T) / 2)
             return initial.diag(X) + namespace(X).sum(follow * half, axis=1)
 
 

@@ -1,16 +1,17 @@
 """Class probabilities from Gaussian predictions of one-hot labels.
 
-One-hot columns share the kernel, hence one factorisation and one variance for all
-classes. Each row left out in closed form, its mean m_c and standard deviation s give
+One-hot columns share the kernel, so one factorisation and one variance serve all
+classes. Leave-one-out predictions have a closed form. From the leave-one-out means m_c
+and standard deviation s of a row, the logit of class c is
 
-    logit_c = slope m_c / s + offset_c,
+    logit_c = slope m_c / s + offset_c.
 
-and slope, offsets and the noise are those of largest likelihood of the labels, with
-weak priors: offsets near the log class frequencies (the prediction far from all data),
-and a slope such that a change of 1 in m_c changes the logit by 4 at the typical s. The
-probabilities are mixed with the class frequencies, which count as one extra row.
-Otherwise, where every left-out row agrees with its label, the confidence would grow
-without limit.
+Slope and offsets maximise the likelihood of the labels times weak priors. The offsets
+are close to the log class frequencies, which are the prediction far from all data. The
+slope is such that a change of 1 in m_c changes the logit by about 4 at the typical s.
+The noise variance has the smallest mean log loss. The probabilities are mixed with the
+class frequencies, which count as one extra row. Without this mixture the confidence
+would grow without limit if every left-out row agreed with its label.
 """
 
 from collections.abc import Callable
@@ -34,17 +35,21 @@ from .posterior import GaussianPosterior
 # start of the line search, which ends at these shares of the kernel's mean diagonal.
 NOISE_RANGE = (1e-3, 10.0**0.5)
 NOISE_STEP = 10**0.5
+# Prior mode of the slope: a mean of 1 against 0 then means odds of e^4 = 55 to 1.
 TYPICAL_LOGIT = 4.0
+# Standard deviations of the priors of log slope and offsets. They weigh as much as some
+# ten and four rows: a row adds at most max x^2 p (1 - p) = 0.44 and p (1 - p) = 0.25 to
+# the precisions 4 and 1.
 SLOPE_SPREAD, OFFSET_SPREAD = 0.5, 1.0
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """From standardised means to probabilities.
+    """Class probabilities from standardised means.
 
     slope : float
     offsets : ndarray (C,)
-    floor : ndarray (C,), least probabilities
+    floor : ndarray (C,), smallest probability of each class
     """
 
     slope: float
@@ -52,7 +57,7 @@ class Calibration:
     floor: np.ndarray
 
     def log_probabilities(self, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """(m, C) from means (m, C) and standard deviations (m,)."""
+        """Log probabilities (m, C) from means (m, C) and standard deviations (m,)."""
         logs = log_softmax(self.slope * mean / std[:, None] + self.offsets, axis=1)
         return np.logaddexp(log1p(-np.sum(self.floor)) + logs, np.log(self.floor))
 
@@ -60,7 +65,7 @@ class Calibration:
 def fit_calibration(
     mean: np.ndarray, std: np.ndarray, labels: np.ndarray, weights: np.ndarray
 ) -> tuple[Calibration, float]:
-    """The calibration of largest posterior density, and its mean log loss.
+    """Fit the calibration: the posterior mode of slope and offsets.
 
     Parameters
     ----------
@@ -72,10 +77,10 @@ def fit_calibration(
     Returns
     -------
     Calibration
-    float
+    float, its mean log loss
     """
     size = np.sum(weights)
-    # No class without half a row; weights may sum to less than that.
+    # Every class counts as half a row at least: its log frequency must be finite.
     frequencies = np.maximum(weights @ labels, 0.5)
     frequencies /= np.sum(frequencies)
     center = np.log(frequencies)
@@ -127,9 +132,9 @@ class ClassPosterior:
 
 @dataclass(frozen=True)
 class ExactClasses:
-    """Rows whose kernel matrix is at hand, with centred one-hot labels as targets.
+    """Rows with their full kernel matrix, and centred one-hot labels as targets.
 
-    held_out : Data, the rows that are left out: all
+    held_out : Data, the rows that are left out one by one: all rows
     point : Hyperparameters
     F : array (n, d + 1), features
     K : array (n, n), lower triangle
@@ -142,7 +147,7 @@ class ExactClasses:
 
     @classmethod
     def of(cls, data: Data, point: Hyperparameters) -> Self:
-        """Under the kernel of a point."""
+        """Compute the kernel matrix at a point."""
         F = features(data.X, point.network, point.metric_sqrt)
         K = symmetric_matrices(F, point.network, lower=True)
         return cls(data, point, F, K[int(point.network.is_ntk)])
@@ -171,17 +176,17 @@ def fit_class_posterior(
     labels: np.ndarray,
     shares: np.ndarray | None = None,
 ) -> ClassPosterior:
-    """Noise and calibration of least leave-one-out log loss, kernel held fixed.
+    """Choose noise and calibration by leave-one-out log loss at a fixed kernel.
 
-    The noise goes downhill from that of the evidence, in factors of `NOISE_STEP`.
+    A line search starts from the noise of the evidence, in factors of `NOISE_STEP`.
 
     Parameters
     ----------
     rows : ExactClasses or InducingClasses
-        With the kernel and noise that the evidence chose. It is consumed.
-    labels : ndarray (n, C), one-hot, of the rows that are held_out
+        With the kernel and noise that the evidence chose. Its matrix is overwritten.
+    labels : ndarray (n, C), one-hot, of the rows of `held_out`
     shares : ndarray (n,) or None
-        How much each of them counts; None means by its weight.
+        Weight of each of these rows in the log loss; None takes their own weights.
 
     Returns
     -------
@@ -210,7 +215,7 @@ def _line_search(
     lowest: float,
     highest: float,
 ) -> tuple[float, float, Calibration]:
-    """The trial of least loss on a line search from `noise`, down first, then up."""
+    """Lower the noise while the loss falls; raise it only if lowering does not help."""
     first = best = trial(noise)
     for factor, end in ((1 / NOISE_STEP, lowest), (NOISE_STEP, highest)):
         while (best[1] * factor - end) * (factor - 1) < 0:

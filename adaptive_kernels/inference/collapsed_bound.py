@@ -5,11 +5,11 @@ the additive statistics G = A W A', c = A W Y, the targets of C outputs have
 
     log evidence >= - (C / 2) [log det B + sum(w) log(2 pi alpha)]
                     - [tr Y'WY - tr c'B^{-1}c / alpha] / (2 alpha)
-                    - C [sum_i w_i K_ii - tr G] / (2 alpha),    B = I + G / alpha,
+                    - C [sum_i w_i K_ii - tr G] / (2 alpha),    B = I + G / alpha.
 
-a row of weight w counted like w repeated rows. The mean is that of the deterministic
-training conditional, K_*m L^{-T} B^{-1} c / alpha. The bound takes the place of the
-evidence in the objective of `variational`.
+A row of weight w counts like w repeated rows. The mean is that of the deterministic
+training conditional, K_*m L^{-T} B^{-1} c / alpha. In the objective of `evidence.py`
+the bound takes the place of the evidence.
 
 References
 ----------
@@ -41,8 +41,8 @@ from .evidence import Hyperparameters, RegularizedEvidence
 if TYPE_CHECKING:
     from .inducing_points import InducingData
 
-# Jitter relative to the mean diagonal of K_mm: about the rounding error of a kernel
-# entry.
+# Jitter relative to the mean diagonal of K_mm. The largest rounding errors of a kernel
+# are of this size: the square root of machine precision, for rows that nearly repeat.
 JITTER = 1e-8
 
 
@@ -53,7 +53,7 @@ class Basis:
     point : Hyperparameters
     F : array (m, d + 1), features of the inducing points
     K : array (m, m)
-    factor : array (m, m), lower Cholesky factor of K and a jitter
+    factor : array (m, m), lower Cholesky factor L of K plus a jitter
     """
 
     point: Hyperparameters
@@ -63,7 +63,7 @@ class Basis:
 
     @classmethod
     def of(cls, inducing: Array, point: Hyperparameters) -> Self:
-        """The basis at inducing points (m, d)."""
+        """Make the basis of inducing points (m, d)."""
         F = features(inducing, point.network, point.metric_sqrt)
         K: Array = symmetric_matrices(F, point.network)[int(point.network.is_ntk)]
         jitter = JITTER * float(namespace(K).mean(diagonal(K)))
@@ -88,7 +88,7 @@ class Basis:
 
 @dataclass(frozen=True)
 class SufficientStatistics:
-    """What a bound needs to know of the rows: sums over them.
+    """Sums over rows, from which the bound is computed.
 
     gram : array (m, m), G
     projection : array (m, C), c
@@ -117,7 +117,7 @@ class SufficientStatistics:
 
     @classmethod
     def of_block(cls, A: Array, prior: Array, Y: Array, weights: Array | None) -> Self:
-        """Of the rows whose projections (m, b) and prior variances (b,) are given."""
+        """Sums over rows with projections A (m, b) and prior variances (b,)."""
         xp, size = namespace(A), float(Y.shape[0])
         if weights is not None:
             root = xp.sqrt(weights)
@@ -137,14 +137,14 @@ class SufficientStatistics:
 
     @property
     def unexplained(self) -> float:
-        """Sum of the prior variances that the inducing points leave: tr W (K - Q)."""
+        """Prior variance that the inducing points do not represent: tr W (K - Q)."""
         trace = float(namespace(self.gram).sum(diagonal(self.gram)))
         return max(self.prior - trace, 0.0)
 
 
 @dataclass(frozen=True)
 class CollapsedBound:
-    """The bound at a noise variance, and what follows from its factor.
+    """The bound at a noise variance, with the factor of B.
 
     factor : array (m, m), lower Cholesky factor of B
     solution : array (m, C), u = B^{-1} c
@@ -157,15 +157,17 @@ class CollapsedBound:
 
     @classmethod
     def of(cls, statistics: SufficientStatistics, alpha: float) -> Self:
-        """The bound from statistics; alpha is positive."""
+        """Compute the bound from sums over rows; alpha must be positive."""
         if not alpha > 0:
             raise LinAlgError("Inducing points need noise: raise alpha.")
         xp, c = namespace(statistics.gram), statistics.projection
         outputs = c.shape[1]
         factor = cholesky(add_to_diagonal(statistics.gram / alpha, 1.0))
         solution = cho_solve(factor, c)
+        # log det B + sum(w) log(2 pi alpha)
         log_det = 2 * float(xp.sum(xp.log(diagonal(factor))))
         log_det += statistics.size * log(2 * pi * alpha)
+        # tr Y'WY - tr c'B^{-1}c / alpha + C [sum_i w_i K_ii - tr G]
         left = statistics.squares - float(xp.sum(c * solution)) / alpha
         left += outputs * statistics.unexplained
         return cls(factor, solution, -0.5 * (outputs * log_det + left / alpha))
@@ -177,9 +179,15 @@ class RegularizedBound(RegularizedEvidence):
     Parameters
     ----------
     data : InducingData
-        With its inducing points chosen; they stay where they are.
-    template, width, covariance_type, free :
-        As in `RegularizedEvidence`.
+        Rows with their inducing points chosen. The points stay fixed.
+    template : Hyperparameters
+        Values of the hyperparameters that are not in the vector.
+    width : float
+        Number of hidden units; infinite drops the covariance from the vector.
+    covariance_type : {"diag", "full"} or None
+        Shape of the learned weight covariance.
+    free : sequence of str
+        Hyperparameters in the vector, as logarithms.
     """
 
     data: "InducingData"
@@ -200,9 +208,11 @@ class RegularizedBound(RegularizedEvidence):
 
 @dataclass(frozen=True)
 class _SummedRows:
-    """Cotangents summed over blocks, their rows forgotten.
+    """Derivatives summed over blocks of rows, with the interface of `Cotangents`.
 
     slope : array (d, d), derivative by Sigma
+    bias_variance : float, derivative by the bias variance
+    log_weight : float, derivative by the log weight variance of the later layers
     """
 
     slope: Array
@@ -223,7 +233,7 @@ class _SummedRows:
         )
 
     def covariance(self, X: Array, *, diagonal: bool = False) -> Array:
-        """As `Cotangents.covariance`, which has been taken before: X is ignored."""
+        """Derivative by Sigma, (d, d) or its diagonal (d,). X is not used again."""
         if diagonal:
             return namespace(self.slope).linalg.diagonal(self.slope)
         return self.slope
@@ -231,10 +241,11 @@ class _SummedRows:
 
 @dataclass(frozen=True)
 class _BoundGradient:
-    """Slopes of -2 times the bound.
+    """Derivatives of -2 times the bound.
 
     K_mm : array (m, m), by the kernel matrix of the inducing points
-    gain, shift : arrays (m, m) and (m, C), by K_mn: (gain A + shift Y') W
+    gain, shift : arrays (m, m) and (m, C); the derivative by K_mn is
+        (gain A + shift Y') W
     prior : float, by w_i K_ii
     noise, readout : float, by the logarithms of noise and readout variance
     """
@@ -254,11 +265,15 @@ class _BoundGradient:
         xp, alpha, outputs = namespace(G), basis.point.alpha, c.shape[1]
         prior = outputs / alpha
         inverse = mirror_lower(inverse_from_cholesky(1.0 * bound.factor))
+        # By G: u u' / alpha^3 - (C / alpha) (I - B^{-1}); by c: -2 u / alpha^2.
         by_G = u @ u.T / alpha**3 - prior * add_to_diagonal(-inverse, 1.0)
         by_c = -2 / alpha**2 * u
+        # By K_mm: -L^{-T} (by_G G + by_c c' / 2) L^{-1}, where c = u + G u / alpha.
         half = solve_triangular(basis.factor, alpha * by_G + prior * G, transposed=True)
         K_mm = solve_triangular(basis.factor, half.T, transposed=True)
         trace = float(xp.mean(diagonal(K_mm)))
+        # By log alpha: C [sum(w) - tr(I - B^{-1})] - tr Y'WY / alpha
+        #               + tr u'(c + u) / alpha^2 - C tr W (K - Q) / alpha
         fitted = float(xp.sum(u * (c + u))) / alpha**2
         rows = c.shape[0] - float(xp.sum(diagonal(inverse)))
         left = prior * statistics.unexplained
@@ -275,7 +290,7 @@ class _BoundGradient:
         )
 
     def inducing(self, Z: Array, basis: Basis) -> _SummedRows:
-        """Cotangents that reach the kernel through K_mm."""
+        """Derivatives through K_mm, of the inducing points Z (m, d)."""
         network = basis.point.network
         found = vector_jacobian(
             Z,
@@ -290,7 +305,7 @@ class _BoundGradient:
     def rows(
         self, Z: Array, basis: Basis, X: Array, Y: Array, weights: Array | None
     ) -> _SummedRows:
-        """Cotangents that reach it through the rows of a block."""
+        """Derivatives through K_mb and the prior variances of a block of rows."""
         A, prior = basis.project(X)
         cotangent = (self.gain @ A + self.shift @ Y.T).T
         on_diagonal = 0 * prior + self.prior

@@ -1,8 +1,8 @@
 """Coordinates in which evidence is maximised: about the mean, in one unit, rounded.
 
-Neither the origin of X nor the units of X and y then change what is found. Rounding to
-a small share of each column's spread keeps rounding errors of the input out of the
-search: they would choose another of many nearly equal paths.
+The result then does not depend on the origin of X, nor on the units of X and y. Values
+are rounded to a small share of the spread of their column. Otherwise rounding errors of
+the input could send the search along another of many nearly equal paths.
 """
 
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ from ..kernels._recursion import apply_metric_sqrt, centered
 from .evidence import Data, Hyperparameters, combine_metric_sqrts
 from .moments import mean_square, target_variance
 
-# Spread relative to the origin below which a column is constant up to rounding.
+# A column is constant if its spread is below this share of its origin: 100 roundings.
 CONSTANT = 100 * np.finfo(float).eps
 
 
@@ -26,8 +26,8 @@ class Frame:
 
     origin : ndarray (d,) or None
     metric_sqrt : None, (d,) or (d, d), root R of the kernel's own metric
-    unit : float, taken from the weight variance
-    target_unit : float, taken from the readout variance and the noise
+    unit : float, unit of X, by which the weight variance is rescaled
+    target_unit : float, unit of y, by which readout variance and noise are rescaled
     fixed : dict, variances that stay exactly as given
     """
 
@@ -39,10 +39,11 @@ class Frame:
 
     @classmethod
     def of(cls, kernel: WideKernel, data: Data) -> Self:
-        """The frame of some rows: their mean, unless the kernel has an origin.
+        """Make the frame of some rows: about their mean or the kernel's origin.
 
-        Where layers share the weight variance, which cannot take X's unit too, the root
-        takes it; where that variance is fixed or bounded by the user, the unit stays.
+        In a deep network all layers share the weight variance, and rescaling it for the
+        unit of X would change them all. The root R is divided by the unit instead. If
+        the user fixed or bounded that variance, X keeps its unit.
         """
         origin, metric_sqrt = (
             kernel.network().origin,
@@ -68,9 +69,10 @@ class Frame:
         return cls(origin, metric_sqrt, unit, target_unit, fixed)
 
     def bounds_given(self, kernel: WideKernel) -> dict[str, tuple[float, float]]:
-        """Bounds that a user has set, in these coordinates; the defaults are not there.
+        """Bounds that the user has set, converted to this frame.
 
-        They hold for the variances of `kernel_`, in the units of X and y.
+        The user's bounds are those of the variances of `kernel_`, in the units of X and
+        y. Bounds left at their defaults are not returned.
         """
         units = {
             "weight_variance": self.unit**2,
@@ -84,21 +86,21 @@ class Frame:
         return given
 
     def rows(self, X: Array) -> Array:
-        """X in these coordinates, up to the unit."""
+        """(X - origin) R, not divided by the unit."""
         return apply_metric_sqrt(centered(X, self.origin), self.metric_sqrt)
 
     def rounded(self, given: Data) -> Data:
-        """The rows for which evidence is maximised."""
+        """Data in this frame, rounded: the evidence of these is maximised."""
         X = _varying(centered(given.X, self.origin), cast(np.ndarray, self.origin))
         X = round_columns(apply_metric_sqrt(X, self.metric_sqrt) / self.unit)
         return replace(given, X=X, Y=round_columns(given.Y / self.target_unit))
 
     def enter(self, point: Hyperparameters) -> Hyperparameters:
-        """A point in the units of X and y, seen in this frame."""
+        """Convert a point from the units of X and y to this frame."""
         return self._in_units(point, self.unit, 1 / self.target_unit, None)
 
     def leave(self, point: Hyperparameters) -> Hyperparameters:
-        """A point of this frame in the units of X and y, about the origin."""
+        """Convert a point of this frame to the units of X and y."""
         point = self._in_units(point, 1 / self.unit, self.target_unit, self.origin)
         return replace(
             point, network=replace(point.network, **cast(dict[str, Any], self.fixed))
@@ -125,7 +127,7 @@ def _varying(X: Array, origin: np.ndarray) -> Array:
 
 
 def _is_bounded(kernel: WideKernel, name: str) -> bool:
-    """Whether a variance has other bounds than by default."""
+    """Whether the user has changed the bounds of a variance."""
     bounds = f"{name}_bounds"
     default = getattr(type(kernel)(), bounds)
     return not np.array_equal(getattr(kernel, bounds), default)

@@ -1,7 +1,7 @@
 """Covariance models: the root R of the metric M = R R' as a vector to optimise.
 
-The prior of a hidden unit's input weights is N(0, I) in the metric of the kernel, the
-model of their posterior is N(0, M).
+In the metric of the kernel the prior of a hidden unit's input weights is N(0, I). Their
+posterior is modelled as N(0, M).
 """
 
 from abc import ABC, abstractmethod
@@ -9,11 +9,12 @@ from math import inf
 
 import numpy as np
 
+# They keep the logarithms finite. The KL divergence keeps fitted entries inside.
 METRIC_BOUNDS = (1e-9, 1e7)
 
 
 class CovarianceModel(ABC):
-    """What the objective and its optimizer need of a covariance.
+    """A covariance as a vector for the optimizer, with its divergence and gradients.
 
     d : int, number of features
     """
@@ -23,19 +24,19 @@ class CovarianceModel(ABC):
 
     @abstractmethod
     def root(self, given: np.ndarray | None) -> np.ndarray:
-        """The root of a point, None, (d,) or (d, d), in the shape of this model."""
+        """Convert a root, None, (d,) or (d, d), to the shape of this model."""
 
     @abstractmethod
     def pack(self, R: np.ndarray) -> np.ndarray:
-        """The vector of a root; positive entries as logarithms."""
+        """Convert a root to the vector; entries that are positive as logarithms."""
 
     @abstractmethod
     def unpack(self, vector: np.ndarray) -> np.ndarray:
-        """The root of a vector."""
+        """Convert the vector to a root."""
 
     @abstractmethod
     def divergence(self, R: np.ndarray) -> tuple[float, np.ndarray]:
-        """KL(N(0, M) || N(0, I)) = (tr M - log det M - d) / 2, and d/dR."""
+        """KL(N(0, M) || N(0, I)) = (tr M - log det M - d) / 2, and its d/dR."""
 
     @abstractmethod
     def gradient(self, slope: np.ndarray, R: np.ndarray) -> np.ndarray:
@@ -43,18 +44,18 @@ class CovarianceModel(ABC):
 
     @abstractmethod
     def to_vector(self, gradient: np.ndarray, R: np.ndarray) -> np.ndarray:
-        """Chain d/dR to the vector."""
+        """Convert d/dR to the derivative by the vector."""
 
     @abstractmethod
     def box(self) -> list[tuple[float, float]]:
-        """Pairs of bounds of the vector."""
+        """Lower and upper bounds of the entries of the vector."""
 
 
 class DiagonalCovariance(CovarianceModel):
     """M = diag(R^2), R (d,); the vector is log R^2."""
 
     def root(self, given: np.ndarray | None) -> np.ndarray:
-        """Standard deviations; ones without a metric."""
+        """Square roots (d,) of the diagonal of M; ones without a metric."""
         if given is None:
             return np.ones(self.d)
         return given if given.ndim == 1 else np.sqrt(np.sum(given**2, axis=1))
@@ -68,15 +69,15 @@ class DiagonalCovariance(CovarianceModel):
         return np.exp(vector / 2)
 
     def divergence(self, R: np.ndarray) -> tuple[float, np.ndarray]:
-        """Sum over features."""
+        """KL = sum_i (R_i^2 - 2 log R_i - 1) / 2, and its derivative R - 1 / R."""
         return 0.5 * float(np.sum(R**2 - 2 * np.log(R) - 1)), R - 1 / R
 
     def gradient(self, slope: np.ndarray, R: np.ndarray) -> np.ndarray:
-        """From slopes (d,)."""
+        """2 slope R, from a diagonal slope (d,)."""
         return 2 * slope * R
 
     def to_vector(self, gradient: np.ndarray, R: np.ndarray) -> np.ndarray:
-        """The derivative of R by log R^2 is R / 2."""
+        """Multiply by dR / d(log R^2) = R / 2."""
         return gradient * R / 2
 
     def box(self) -> list[tuple[float, float]]:
@@ -92,13 +93,13 @@ class FullCovariance(CovarianceModel):
         self._lower = np.tril_indices(d)
 
     def root(self, given: np.ndarray | None) -> np.ndarray:
-        """A matrix; the identity without a metric."""
+        """A matrix (d, d); the identity without a metric."""
         if given is None:
             return np.eye(self.d)
         return np.diag(given) if given.ndim == 1 else given
 
     def pack(self, R: np.ndarray) -> np.ndarray:
-        """The lower triangle, row by row."""
+        """The lower triangle, row by row, with the logarithm of the diagonal."""
         R = R.copy()
         np.fill_diagonal(R, np.log(np.diag(R)))
         return R[self._lower]
@@ -111,22 +112,22 @@ class FullCovariance(CovarianceModel):
         return R
 
     def divergence(self, R: np.ndarray) -> tuple[float, np.ndarray]:
-        """The log determinant is that of the pivots."""
+        """KL with log det M = 2 sum_i log R_ii, and its derivative R - diag(1 / R)."""
         pivots = np.diag(R)
         value = 0.5 * float(np.sum(R**2) - np.sum(2 * np.log(pivots) + 1))
         return value, R - np.diag(1 / pivots)
 
     def gradient(self, slope: np.ndarray, R: np.ndarray) -> np.ndarray:
-        """From slopes (d, d)."""
+        """2 slope R, from a slope (d, d)."""
         return 2 * slope @ R
 
     def to_vector(self, gradient: np.ndarray, R: np.ndarray) -> np.ndarray:
-        """The pivots are logarithms; overwrites the gradient."""
+        """Multiply the diagonal by dR_ii / d(log R_ii) = R_ii, in place."""
         np.fill_diagonal(gradient, np.diag(gradient) * np.diag(R))
         return gradient[self._lower]
 
     def box(self) -> list[tuple[float, float]]:
-        """Bounds of the logarithms of the pivots; none elsewhere."""
+        """Bounds of the logarithms of the diagonal; none for other entries."""
         low, high = np.log(METRIC_BOUNDS)
         box = []
         for i in range(self.d):
@@ -141,6 +142,6 @@ MODELS: dict[str, type[CovarianceModel]] = {
 
 
 def kl_from_prior(R: np.ndarray) -> float:
-    """KL divergence of a hidden unit's weights from their prior, for any root."""
+    """KL(N(0, M) || N(0, I)) for the root of M, (d,) or (d, d)."""
     model = MODELS["diag" if R.ndim == 1 else "full"]
     return model(R.shape[0]).divergence(R)[0]

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Self
 
-from .._arrays import Array, namespace, solve_triangular
+from .._arrays import Array, clip_diagonal, namespace, solve_triangular
 from ..kernels._recursion import (
     Network,
     cross_matrices,
@@ -116,7 +116,7 @@ class KernelPosterior(Posterior):
         F = self.features(X)
         cross = self.cross(F)
         prior = symmetric_matrices(F, self.network)[int(self.network.is_ntk)]
-        return cross @ self.dual, self._joint_spread(cross, prior)
+        return cross @ self.dual, clip_diagonal(self._joint_spread(cross, prior))
 
     def cross(self, F: Array) -> Array:
         """Kernel between new and training rows, given features: (m, n)."""

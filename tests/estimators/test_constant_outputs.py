@@ -1,14 +1,17 @@
-"""Outputs without variation say nothing, and change nothing of the others."""
+"""Outputs without variation change nothing of the others; variances never < 0."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.base import clone
 
 from adaptive_kernels import (
     AdaptiveKernelRegressor,
     AdaptiveKernelRegressorCV,
     NNGPRegressor,
+    NTKRegressor,
 )
+from adaptive_kernels.kernels import NNGP
 from adaptive_kernels.metrics import interval_coverage
 
 FITS = {
@@ -100,3 +103,27 @@ def test_rows_of_weight_zero_do_not_vary_an_output():
     kept = NNGPRegressor().fit(X[3:], y[3:]).predict(X[:5])
     assert_allclose(mean[:, 0], kept, atol=1e-9)
     assert_allclose(mean[:, 1], 5, rtol=1e-15)
+
+
+EXACT = NNGP("erf", weight_variance=100.0)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-12, 1e-8, 1e-2])
+@pytest.mark.parametrize(
+    "model",
+    [
+        NNGPRegressor(EXACT, optimizer=None),
+        AdaptiveKernelRegressor(EXACT, optimizer=None, approximation="rescaling"),
+        NTKRegressor(),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_covariance_has_the_variances_on_its_diagonal(model, alpha):
+    X, y = table()
+    model = clone(model).set_params(alpha=alpha).fit(X, y)
+    rows = np.vstack([X, table(600, seed=2)[0]])
+    std = model.predict(rows, return_std=True)[1]
+    variance = np.diagonal(model.predict(rows, return_cov=True)[1])
+    assert np.all(variance >= 0)
+    # Rounding relative to the prior variance, which is about one.
+    assert_allclose(variance, std**2, rtol=1e-9, atol=1e-14)

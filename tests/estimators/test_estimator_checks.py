@@ -19,6 +19,7 @@ from adaptive_kernels.kernels import NNGP
 
 ESTIMATORS = [
     NNGPRegressor(),
+    NNGPRegressor(NNGP("tanh")),
     AdaptiveKernelRegressor(),
     AdaptiveKernelRegressor(
         approximation="rescaling", width=50, covariance_type="full"

@@ -8,6 +8,10 @@ import numpy as np
 from ..._arrays import Array, eigh, namespace, to_numpy
 from .._checks import check_noise, check_width
 
+# Least noise variance beside a singular kernel matrix, relative to its largest
+# eigenvalue: fourth powers of it are finite.
+_LEAST_NOISE = 1e-75
+
 
 @dataclass(frozen=True)
 class Spectrum:
@@ -40,10 +44,11 @@ class Spectrum:
     def of_kernel(cls, K: Array, Y: Array) -> Self:
         """From a full symmetric kernel matrix (n, n) and targets (n,) or (n, C)."""
         values, vectors = eigh(K)
-        Y = _columns(Y)
+        values, Y = to_numpy(values), _columns(Y)
         outputs = Y.shape[1]
         return cls(
-            np.maximum(to_numpy(values), 0.0),
+            # What rounding leaves of zeros would be a signal beside a smaller noise.
+            np.where(values > _rounding(values), values, 0.0),
             vectors,
             to_numpy(vectors.T @ Y),
             0,
@@ -84,12 +89,17 @@ class Spectrum:
         check_width(width)
         check_noise(noise)
         smallest = 0.0 if self.null_rows else np.min(self.eigenvalues)
-        rounding = len(self.eigenvalues) * np.finfo(float).eps
-        if not noise > 0 and not smallest > rounding * np.max(self.eigenvalues):
+        # Theories divide by the fourth power of the noise.
+        no_noise = not noise > _LEAST_NOISE * np.max(self.eigenvalues)
+        if no_noise and not smallest > _rounding(self.eigenvalues):
             raise ValueError(
                 "The kernel matrix is singular, so the noise variance must be "
-                "positive: raise alpha."
+                f"positive, and not as small as {noise:.1g}: raise alpha."
             )
+
+
+def _rounding(eigenvalues):
+    return len(eigenvalues) * np.finfo(float).eps * np.max(eigenvalues)
 
 
 def _columns(Y):

@@ -613,3 +613,24 @@ def test_both_of_two_maxima_of_the_scale_count(upper):
 def test_the_normalisation_of_the_prior_is_smooth_in_the_width():
     low, high = _gamma_constant(9999.999), _gamma_constant(10000.001)
     assert_allclose(low, high, atol=1e-7)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("noise", [1e-6, 1e-8, 1e-10, 1e-14])
+def test_tiny_noise_beside_a_singular_kernel(noise):
+    """Rank 3 of 20: what rounding leaves of zero eigenvalues is no signal."""
+    rng = np.random.default_rng(0)
+    F, Y = rng.standard_normal((20, 3)), rng.standard_normal((20, 5))
+    thin, full = Spectrum.of_features(F, Y), Spectrum.of_kernel(F @ F.T, Y)
+    for theory in (tree_level, scale_saddle):
+        scales = [theory(s, noise=noise, width=5).scale for s in (thin, full)]
+        assert_allclose(*scales, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("noise", [1e-100, 1e-300])
+def test_noise_whose_powers_vanish_is_refused(noise):
+    F = np.random.default_rng(0).standard_normal((20, 3))
+    spectrum = Spectrum.of_features(F, F[:, 0])
+    for theory in (tree_level, one_loop, scale_saddle, exact):
+        with pytest.raises(ValueError, match="raise alpha"):
+            theory(spectrum, noise=noise, width=5)
