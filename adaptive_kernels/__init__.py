@@ -1,5 +1,6 @@
 """Kernels that adapt to data, built on the theory of wide neural networks."""
 
+from ._skops_types import SKOPS_TRUSTED_TYPES
 from .analysis.learning_curve import learning_curve_theory
 from .analysis.scaling_path import scaling_path
 from .analysis.spike_spectrum import spike_spectrum
@@ -16,6 +17,7 @@ from .model_selection.regressor_search import AdaptiveKernelRegressorCV
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "SKOPS_TRUSTED_TYPES",
     "AdaptiveKernelClassifier",
     "AdaptiveKernelClassifierCV",
     "AdaptiveKernelRegressor",

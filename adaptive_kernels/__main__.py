@@ -26,7 +26,7 @@ def build_parser():
         "--output",
         metavar="PICTURE",
         default="compare.png",
-        help="picture to write (default: %(default)s)",
+        help="picture to write or replace (default: %(default)s)",
     )
     command.add_argument(
         "--folds", metavar="K", type=int, help="folds (default: 5, with --quick 3)"
@@ -35,10 +35,25 @@ def build_parser():
 
 
 def main(argv=None):
-    """Run the command line; a mistake of the user ends with exit code 2."""
+    """Run the command line.
+
+    A mistake of the user ends with exit code 2, and an interruption or a result that
+    cannot be written with 1.
+    """
     parser = build_parser()
     options = vars(parser.parse_args(argv))
     options.pop("command")
+    if hasattr(sys.stdout, "reconfigure"):
+        # A letter that the terminal does not have is no reason to lose the table.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        run(parser, options)
+    except KeyboardInterrupt:
+        parser.exit(1, "error: interrupted\n")
+
+
+def run(parser, options):
+    """Compare, or exit with one line that says why not."""
     try:
         from ._cli import InputError, compare
     except ModuleNotFoundError as error:
@@ -51,7 +66,7 @@ def main(argv=None):
     try:
         compare(options.pop("data"), **options)
     except InputError as error:
-        parser.exit(2, f"error: {error}\n")
+        parser.exit(error.exit_code, f"error: {error}\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The `compare` command: adaptive kernels against familiar regressors."""
 
-from ._input_table import InputError
+from ._messages import InputError
 from ._run import compare
 
 __all__ = ["InputError", "compare"]

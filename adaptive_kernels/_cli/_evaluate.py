@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from ..metrics import predictive_log_density
 from ._input_table import encoder
+from ._messages import InputError, reason
 
 COVERAGE = 0.9
 
@@ -43,7 +44,12 @@ def evaluate(problem, models, n_folds, on_step):
         events = []
         for number, (train, test) in enumerate(folds):
             on_step(model.name, number)
-            fitted, row, warned = fit_and_score(model, problem, train, test)
+            try:
+                fitted, row, warned = fit_and_score(model, problem, train, test)
+            except (ValueError, MemoryError) as error:
+                raise InputError(
+                    f"{model.name} cannot learn from this table ({reason(error)})"
+                ) from error
             rows.append({"model": model.name, "fold": number, **row})
             events.append(warned)
             if number == 0:

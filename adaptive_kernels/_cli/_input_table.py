@@ -12,11 +12,10 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from ._csv_file import Cells, read_csv
+from ._messages import InputError, counted, listed, printable
+
 MIN_ROWS = 30
-
-
-class InputError(ValueError):
-    """Something the user can put right; the message says how."""
 
 
 @dataclass(frozen=True)
@@ -32,50 +31,35 @@ class Problem:
 
 def load_problem(path, target, max_rows):
     """Read a CSV file, or the bundled data if `path` is None."""
+    notes = []
     if path is None:
         source = files("adaptive_kernels") / "data" / "bikeshare.csv"
         with as_file(source) as bundled:
-            return prepare(
-                read_csv(bundled), target or "log_bikers", "bikeshare.csv", max_rows
-            )
-    return prepare(read_csv(path), target, Path(path).name, max_rows)
+            frame = read_csv(bundled, notes)
+        return prepare(frame, target or "log_bikers", source.name, max_rows, notes)
+    # As the names of the columns are.
+    target = None if target is None else printable(target)
+    name = printable(Path(path).name)
+    return prepare(read_csv(path, notes), target, name, max_rows, notes)
 
 
-def read_csv(path):
-    """Read a table with pandas; every failure becomes an `InputError`."""
-    if not Path(path).is_file():
-        raise InputError(f"no such file: {path}")
-    try:
-        frame = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"cannot read {path} as comma-separated values ({reason}); "
-            "save it as UTF-8 text with one header line"
-        ) from error
-    if frame.shape[1] < 2:
-        raise InputError(
-            f"{path} has one column only; give a target and at least one input, "
-            "separated by commas"
-        )
-    return frame
-
-
-def prepare(frame, target, name, max_rows):
+def prepare(frame, target, name, max_rows, notes):
     """Check the target, drop what cannot be used and say so in the notes."""
     check_target_name(frame, target)
-    notes = []
     y = numeric_target(frame[target])
     X = frame.drop(columns=target)
     if not y.notna().all():
-        notes.append(f"dropped {y.isna().sum()} rows without a value of {target}")
+        rows = counted(y.isna().sum(), "row")
+        notes.append(f"dropped {rows} without a value of {target}")
         X, y = X[y.notna()], y.dropna()
     check_rows(y, target)
     X = usable_columns(X, notes)
+    check_range(X.select_dtypes("number").assign(**{target: y}))
     if len(y) > max_rows:
         notes.append(f"used {max_rows} of {len(y)} rows, drawn at random (seed 0)")
         y = y.sample(max_rows, random_state=0).sort_index()
         X = X.loc[y.index]
+        check_rows(y, target)
     return Problem(X, y.to_numpy(float), target, name, notes)
 
 
@@ -84,31 +68,31 @@ def check_target_name(frame, target):
     columns = [str(column) for column in frame.columns]
     if target in columns:
         return
-    listed = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
+    names = listed(columns, 20)
     if target is None:
-        raise InputError(
-            f"say which column to predict with --target; columns: {listed}"
-        )
+        raise InputError(f"say which column to predict with --target; columns: {names}")
     lower = {column.lower(): column for column in columns}
     close = difflib.get_close_matches(target.lower(), lower, n=3)
     advice = (
         "did you mean " + " or ".join(lower[match] for match in close) + "?"
         if close
-        else f"columns: {listed}"
+        else f"columns: {names}"
     )
     raise InputError(f"no column named {target!r}; {advice}")
 
 
 def numeric_target(column):
-    """Return the target as floats, infinite values as missing."""
-    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+    """Return the target as floats."""
+    words = Cells.of(column).words
+    if len(words):
         raise InputError(
-            f"the target {column.name!r} is not numeric (it holds "
-            f"{str(column.dropna().iloc[0])!r}); choose a column of numbers"
-            if column.notna().any()
-            else f"the target {column.name!r} is empty; choose another column"
+            f"the target {column.name!r} is not numeric (it holds {words.iloc[0]!r} in "
+            f"row {words.index[0] + 1}); choose a column of numbers"
         )
-    return column.astype(float).replace([np.inf, -np.inf], np.nan)
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    if numbers.isna().all():
+        raise InputError(f"the target {column.name!r} is empty; choose another column")
+    return numbers
 
 
 def check_rows(y, target):
@@ -124,22 +108,31 @@ def check_rows(y, target):
         )
 
 
+def check_range(numbers):
+    """Raise if a variance is too large for a floating-point number."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(numbers.var(ddof=0))
+    if not finite.all():
+        name = finite.idxmin()
+        raise InputError(
+            f"the numbers of {name!r} are too large (up to "
+            f"{numbers[name].abs().max():g}); correct or rescale them"
+        )
+
+
 def usable_columns(X, notes):
     """Return numbers as floats and all else as text, without identifiers."""
     empty = [c for c in X if X[c].isna().all()]
     identifiers = [c for c in X if c not in empty and is_identifier(X[c])]
     if empty:
-        notes.append(f"dropped empty columns: {', '.join(empty)}")
+        notes.append(f"dropped empty columns: {listed(empty)}")
     if identifiers:
-        notes.append(
-            f"dropped columns that name each row: {', '.join(map(str, identifiers))}"
-        )
+        notes.append(f"dropped columns that name each row: {listed(identifiers)}")
     X = X.drop(columns=empty + identifiers)
     if X.shape[1] == 0:
         raise InputError("no input column is left; add columns that describe the rows")
     numeric = X.select_dtypes("number").astype(float)
     text = X.select_dtypes(exclude="number").map(str, na_action="ignore")
-    numeric = numeric.replace([np.inf, -np.inf], np.nan)
     return pd.concat([numeric, text.astype(object)], axis=1)[list(X.columns)]
 
 

@@ -23,6 +23,7 @@ from .._arrays import (
     to_device,
     to_numpy,
 )
+from .._persistence import VersionedState
 from .._sklearn import check_same_namespace
 from ..theory.one_step.gradient_step import first_gradient
 from ..theory.one_step.target_polynomial import SeenRows
@@ -35,7 +36,7 @@ from .validation import validate_inputs, validate_weights
 N_COEFFICIENTS = 6
 
 
-class GradientStepModel(BaseEstimator):
+class GradientStepModel(VersionedState, BaseEstimator):
     """Base class; it reads the parameters of `OneStepSpikeFeatures`."""
 
     def _validate(self, X, y, sample_weight) -> tuple[Array, np.ndarray, np.ndarray]:

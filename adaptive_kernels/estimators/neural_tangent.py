@@ -232,7 +232,8 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
         X : array-like of shape (n_samples, n_features)
             New inputs.
         return_std, return_cov : bool, default=False
-            Whether to return the standard deviation, or the covariance, as well.
+            Whether to return the standard deviation, or the covariance, as well. Both
+            together raise RuntimeError.
 
         Returns
         -------
@@ -244,11 +245,6 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
         covariance : array of shape (n_samples, n_samples) or \
 (n_samples, n_samples, n_outputs)
             Only with `return_cov`: covariance over random initial weights.
-
-        Raises
-        ------
-        RuntimeError
-            If both `return_std` and `return_cov` are true.
         """
         if return_std and return_cov:
             raise RuntimeError("Ask for return_std or for return_cov, not for both.")

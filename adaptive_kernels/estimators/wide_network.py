@@ -235,7 +235,8 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         X : array-like of shape (n_samples, n_features)
             New inputs. They are computed in blocks of rows, except with `return_cov`.
         return_std, return_cov : bool, default=False
-            Whether to return the standard deviation, or the covariance, as well.
+            Whether to return the standard deviation, or the covariance, as well. Both
+            together raise RuntimeError.
 
         Returns
         -------
@@ -246,11 +247,6 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         covariance : array of shape (n_samples, n_samples) or \
 (n_samples, n_samples, n_outputs)
             Only with `return_cov`: covariance between rows, for each output.
-
-        Raises
-        ------
-        RuntimeError
-            If both `return_std` and `return_cov` are true.
         """
         if return_std and return_cov:
             raise RuntimeError("Ask for return_std or for return_cov, not for both.")

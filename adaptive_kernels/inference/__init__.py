@@ -1,1 +1,1 @@
-"""Evidence, its maximisation, and posteriors: what the estimators fit with."""
+"""Evidence, its maximisation, and posteriors, from which the estimators are built."""

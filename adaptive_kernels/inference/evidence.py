@@ -7,8 +7,8 @@ N(0, Sigma), Sigma = (weight_variance / d) M, whose kernel K(Sigma) maximises
 
 with Sigma_0 = (weight_variance / d) I, so that KL = (tr M - log det M - d) / 2.
 Infinite width is the NNGP. At tree level the log determinant of the evidence is left
-out. The stationarity condition is the self-consistent equation
-of multi-scale adaptive theory (arXiv:2502.03210) in its Gaussian approximation.
+out. At a maximum the gradient vanishes, which is the self-consistent equation of
+multi-scale adaptive theory (arXiv:2502.03210) in its Gaussian approximation.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Hyperparameters:
 def combine_metric_sqrts(
     outer: np.ndarray | None, inner: np.ndarray | None
 ) -> np.ndarray | None:
-    """Root R_o R_i of a metric from two roots, each None, (d,) or (d, d)."""
+    """Product R_o R_i of two metric roots, each None, (d,) or (d, d)."""
     if outer is None or inner is None:
         return inner if outer is None else outer
     if outer.ndim == 1:
@@ -70,7 +70,7 @@ def combine_metric_sqrts(
 
 @dataclass(frozen=True)
 class Data:
-    """Training rows of an evidence: X (n, d), Y (n, C), weights (n,) or None."""
+    """Training rows for the evidence: X (n, d), Y (n, C), weights (n,) or None."""
 
     X: Array
     Y: Array
@@ -102,21 +102,22 @@ class Data:
         )
 
     def with_inducing_points(self, point: Hyperparameters) -> Self:
-        """What an optimizer at a point sees: here the rows themselves."""
+        """The data that an optimizer at a point works on: all rows, unchanged."""
         return self
 
     def inducing_subset(self) -> Data:
-        """Rows that are few enough for n x n matrices: here all."""
+        """The rows for computations with n x n matrices: all rows."""
         return self
 
     def objective(self, template: Hyperparameters, **kind: Any) -> RegularizedEvidence:
-        """The regularised evidence of these rows; see there for the arguments."""
+        """`RegularizedEvidence` of these rows; `kind` are its other arguments."""
         return RegularizedEvidence(self, template, **kind)
 
     def weight_term(self, alpha: float) -> tuple[float, float]:
-        """What weights add to the evidence beyond noise alpha / w, and d/d log alpha.
+        """Correction of the evidence for weights, and its d/d log alpha.
 
-        A row of weight w counts like w repeated rows with noise alpha each.
+        A row of weight w counts like w repeated rows with noise alpha each. Noise
+        alpha / w alone misses -(C / 2) sum_i [(w_i - 1) log(2 pi alpha) + log w_i].
         """
         if self.weights is None:
             return 0.0, 0.0
@@ -132,7 +133,7 @@ class Data:
 def kernel_factor(
     data: Data, point: Hyperparameters
 ) -> tuple[Array, Variances, Factored]:
-    """Features, variances, and factored kernel matrix plus noise of the rows."""
+    """Features and variances of the rows, and their factorised K + noise."""
     F = features(data.X, point.network, point.metric_sqrt)
     v = variances(F, point.network)
     K = symmetric_matrices(F, point.network, v, lower=True)[point.network.is_ntk]
@@ -140,7 +141,7 @@ def kernel_factor(
 
 
 def _fit(data: Data, factored: Factored) -> float:
-    """The trace of Y'U."""
+    """Fit to the targets, tr Y'U with U = (K + noise)^{-1} Y."""
     return float(namespace(data.Y).sum(data.Y * factored.dual))
 
 
@@ -152,14 +153,15 @@ def trace_slopes(
     factored: Factored,
     cotangent: tuple[Callable[[slice, slice], Array], Array],
 ) -> tuple[Cotangents, float, float]:
-    """Slopes of tr A (K + noise) with A held fixed, which `evidence_cotangent` gives.
+    """Derivatives of tr A (K + noise) at fixed A, as `evidence_cotangent` gives it.
 
     Returns
     -------
     cotangents : Cotangents
     noise, readout : float
-        By the logarithms of the noise and, for the A of the evidence, of the readout
-        variance: tr A (K + noise) = n C - tr Y'U spares a pass over K.
+        Derivatives by the logarithms of noise and readout variance. The latter is
+        tr A K = n C - tr Y'U - tr A noise, without a pass over K: right for the A of
+        the evidence only.
     """
     block, diagonal = cotangent
     cotangents = vector_jacobian(data.X, F, point.network, v, block, diagonal)
@@ -169,12 +171,12 @@ def trace_slopes(
 
 
 def log_evidence(data: Data, point: Hyperparameters) -> float:
-    """Log marginal likelihood of the training targets, all outputs summed."""
+    """Log marginal likelihood of the training targets, summed over outputs."""
     return kernel_factor(data, point)[2].log_evidence + data.weight_term(point.alpha)[0]
 
 
 def regularized_evidence(data: Data, point: Hyperparameters, width: float) -> float:
-    """The objective above at a point: one Cholesky."""
+    """Log evidence minus width times KL at a point; costs one factorisation."""
     value = log_evidence(data, point)
     if isinf(width) or point.metric_sqrt is None:
         return value
@@ -182,7 +184,7 @@ def regularized_evidence(data: Data, point: Hyperparameters, width: float) -> fl
 
 
 class _Slopes(Protocol):
-    """What the gradient needs of `Cotangents`."""
+    """Derivatives by the kernel's parameters: `Cotangents`, or sums of them."""
 
     @property
     def log_weight(self) -> float: ...
@@ -194,19 +196,21 @@ class _Slopes(Protocol):
 
 
 class RegularizedEvidence:
-    """The objective above as a function of a vector, with its gradient.
+    """The regularised evidence as a function of a vector, with its gradient.
 
     Parameters
     ----------
     data : Data
+        Training rows.
+    template : Hyperparameters
+        Values of the hyperparameters that are not in the vector.
     width : float
         Number of hidden units; infinite drops the covariance from the vector.
     covariance_type : {"diag", "full"} or None
+        Shape of the learned weight covariance; None learns none.
     free : sequence of str
         Which of "readout_variance", "weight_variance", "bias_variance" and "alpha"
         are in the vector, as logarithms; zero variances never are.
-    template : Hyperparameters
-        Supplies what is not in the vector.
     tree : bool, default=False
         Leave out the log determinant. Hyperparameters then stay fixed, because they
         would diverge without it.
@@ -236,7 +240,7 @@ class RegularizedEvidence:
         ]
 
     def pack(self, point: Hyperparameters) -> np.ndarray:
-        """The vector of a point."""
+        """Convert a point to a vector."""
         scalars = np.log([_value(point, name) for name in self.free])
         if self.covariance is None:
             return scalars
@@ -244,7 +248,7 @@ class RegularizedEvidence:
         return np.concatenate([scalars, self.covariance.pack(R)])
 
     def unpack(self, vector: np.ndarray) -> Hyperparameters:
-        """The point of a vector."""
+        """Convert a vector to a point."""
         split = len(self.free)
         values = dict(zip(self.free, np.exp(vector[:split]).tolist(), strict=True))
         alpha = values.pop("alpha", self.template.alpha)
@@ -254,7 +258,7 @@ class RegularizedEvidence:
         return Hyperparameters(network, alpha, self.covariance.unpack(vector[split:]))
 
     def __call__(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
-        """Objective and gradient: one Cholesky, one inverse, O(n^2 d) besides."""
+        """Objective and gradient: one factorisation, one inverse, O(n^2 d) besides."""
         point = self.unpack(vector)
         R: Array = point.metric_sqrt
         gradient: Array
@@ -276,7 +280,7 @@ class RegularizedEvidence:
         return value - self.width * divergence, np.concatenate([scalars, gradient])
 
     def _evidence(self, point: Hyperparameters) -> tuple[float, _Slopes, float, float]:
-        """Value and, times -2, its slopes: `Cotangents`, log noise, log readout."""
+        """Evidence, and -2 times its derivatives: by kernel, log noise, log readout."""
         data = self.data
         F, v, factored = kernel_factor(data, point)
         extra, extra_slope = data.weight_term(point.alpha)
@@ -292,7 +296,7 @@ class RegularizedEvidence:
     def _covariance_gradient(
         self, cotangents: _Slopes, point: Hyperparameters
     ) -> tuple[float, np.ndarray | None]:
-        """d/d log weight_variance of the first layer, and d/dR."""
+        """d/d log weight_variance through the first layer, and d/dR."""
         R: Array
         R, d = point.metric_sqrt, self.data.X.shape[1]
         full = isinstance(self.covariance, FullCovariance)

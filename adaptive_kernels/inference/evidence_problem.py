@@ -1,4 +1,4 @@
-"""One object for what is maximised: rows, what may move, the width, the limits."""
+"""The optimisation problem: rows, free hyperparameters, width, optimizer limits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,17 +19,18 @@ class EvidenceProblem:
     """Maximise the regularised evidence of some rows.
 
     data : Data
-    template : Hyperparameters, supplies what stays fixed
-    bounds : dict, name of a variance -> pair relative to its natural unit; what is not
-        named stays fixed
-    bounds_given : dict, name -> pair in the units of the rows, in place of the relative
-        bounds
+    template : Hyperparameters, values of those that stay fixed
+    bounds : dict, name of a free variance -> (low, high) relative to its natural unit;
+        a variance that is not named stays fixed
+    bounds_given : dict, name -> (low, high) in the units of the rows, which replace
+        those of `bounds`
     width : float, of the network; at infinite width no covariance is learned
-    covariance_type : {"diag", "full"} or None
-    tree : bool, leave the log determinant out
-    max_iter : int, iterations of the last run of the optimizer
-    tol : float, largest gradient entry of the objective at convergence, in nats
-    starts : tuple of Hyperparameters, tried besides the natural ones
+    covariance_type : {"diag", "full"} or None, shape of the learned covariance
+    tree : bool, whether to leave the log determinant out
+    max_iter : int, largest number of iterations of one maximisation
+    tol : float, gradient entry in nats at which the optimizer stops; up to ten times
+        this counts as converged
+    starts : tuple of Hyperparameters, starting points besides the natural ones
     """
 
     data: Data
@@ -60,17 +61,17 @@ class EvidenceProblem:
         return self.of_rows(subsample(self.data, size))
 
     def observations(self) -> float:
-        """Number of observations, by which objectives are compared."""
+        """Number of observations; objectives are compared per observation."""
         return self.data.observations()
 
     def is_free(self, name: str) -> bool:
-        """Whether a variance may move."""
+        """Whether a variance is optimised."""
         return name in self.bounds
 
     def objective(self, point: Hyperparameters) -> RegularizedEvidence:
-        """The objective as a function of a vector, as an optimizer at a point sees it.
+        """The objective as a function of a vector, for an optimizer at a point.
 
-        For inducing points that means: with those that are chosen at the point.
+        Inducing points are chosen at this point and then stay fixed.
         """
         return self.data.with_inducing_points(point).objective(
             self.template,
@@ -93,7 +94,7 @@ class EvidenceProblem:
         return points[0] if len(points) == 1 else max(points, key=self.value)
 
     def box(self, objective: RegularizedEvidence) -> np.ndarray:
-        """Bounds (p, 2) of the vector of an objective, from those in natural units."""
+        """Bounds (p, 2) of the vector of an objective, in logarithms."""
         spread = target_variance(self.data)
         units = {"weight_variance": 1 / mean_square(self.data), "bias_variance": 1.0}
         box = []
@@ -106,5 +107,5 @@ class EvidenceProblem:
         return np.array(box).reshape(-1, 2)
 
     def has_infinite_width(self) -> bool:
-        """Whether nothing adapts."""
+        """Whether the width is infinite, so that no covariance is learned."""
         return isinf(self.width)

@@ -1,4 +1,4 @@
-"""Predictive densities of rows left out, through inducing points and exactly."""
+"""Leave-one-out predictive densities, through inducing points and exactly."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,9 +14,10 @@ from .posterior import GaussianPosterior
 def held_out_density(
     data: InducingData, point: Hyperparameters, noises: Sequence[float]
 ) -> list[float]:
-    """Mean log density of the rows to learn from, each left out, at several noises.
+    """Mean leave-one-out log density of the rows at each of several noise variances.
 
-    data : InducingData
+    data : InducingData, whose posterior is of these rows only
+    point : Hyperparameters, kernel at which the inducing points are chosen
     noises : sequence of float
     """
     rows = InducingClasses.of(replace(data, statistics=None), point)
@@ -28,14 +29,14 @@ def held_out_density(
 
 
 def exact_held_out_density(data: Data, point: Hyperparameters) -> float:
-    """The same of an exact posterior of plain data, at the point's own noise."""
+    """Mean leave-one-out log density under an exact posterior, at the point's noise."""
     posterior, _ = GaussianPosterior.fit(data, point)
     mean, variance = posterior.leave_one_out(data)
     return _mean_density(data, mean, variance, point.alpha)
 
 
 def _mean_density(data: Data, mean: Array, variance: Array, noise: float) -> float:
-    """Mean over rows of the log densities of the targets, summed over outputs."""
+    """Weighted mean over rows of the targets' log density, summed over outputs."""
     xp = namespace(data.X)
     spread = xp.maximum(variance, 0 * variance) + noise
     logs = xp.log(2 * pi * spread) + (data.Y - mean) ** 2 / spread

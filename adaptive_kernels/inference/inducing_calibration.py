@@ -1,4 +1,4 @@
-"""Calibration of class posteriors through inducing points."""
+"""Leave-one-out predictions of class labels through inducing points."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -12,15 +12,15 @@ from .inducing_posterior import InducingPosterior
 
 @dataclass(frozen=True)
 class InducingClasses:
-    """Rows of which some are left out, for a posterior through inducing points.
+    """Sampled rows to leave out one by one, and sums over all rows.
 
-    What `calibration.ExactClasses` is to an exact posterior. The sums are over all
-    rows, the rows left out are those to learn from.
+    It is to a posterior through inducing points what `class_calibration.ExactClasses`
+    is to an exact one.
 
-    held_out : InducingData, with centred one-hot labels as targets
+    held_out : InducingData, the sampled rows, with centred one-hot labels as targets
     basis : Basis
     statistics : SufficientStatistics
-    projected : array (m, n), A of the held_out rows
+    projected : array (m, n), A = L^{-1} K_mn of the sampled rows
     prior : array (n,), their prior variances
     """
 
@@ -32,7 +32,7 @@ class InducingClasses:
 
     @classmethod
     def of(cls, data: InducingData, point: Hyperparameters) -> Self:
-        """Under the kernel of a point, at which the inducing points are chosen."""
+        """Choose inducing points at a point, and sum over all rows."""
         data, basis, statistics = data.sufficient_statistics(point)
         return cls(data, basis, statistics, *basis.project(data.X))
 
@@ -42,7 +42,7 @@ class InducingClasses:
         return self.basis.point
 
     def leave_one_out(self, noise: float) -> tuple[Array, Array]:
-        """Mean (n, C) and variance (n,) of f at each held_out row given all others.
+        """Mean (n, C) and variance (n,) of f at each sampled row given all other rows.
 
         With v = a'B^{-1}a and the leverage h = v w / noise of a row,
 

@@ -24,7 +24,7 @@ class InducingPosterior(KernelPosterior):
     inducing : array (m, d)
     F : array (m, d + 1), features of the inducing points
     factor : array (m, m), lower Cholesky factor L of their kernel matrix
-    inner : array (m, m), lower Cholesky factor of B
+    inner : array (m, m), lower Cholesky factor of B = I + G / alpha
     dual : array (m, C), coefficients of the kernel with the inducing points
     effective : float, effective degrees of freedom
     """
@@ -51,7 +51,7 @@ class InducingPosterior(KernelPosterior):
         statistics: SufficientStatistics,
         alpha: float,
     ) -> tuple[Self, float]:
-        """The same from sums over the rows, at a noise variance."""
+        """The posterior and the bound from sums over the rows and a noise variance."""
         bound = CollapsedBound.of(statistics, alpha)
         half = solve_triangular(basis.factor, bound.solution, transposed=True)
         inverse = diagonal(inverse_from_cholesky(1.0 * bound.factor))
@@ -68,7 +68,7 @@ class InducingPosterior(KernelPosterior):
         return posterior, bound.value
 
     def effective_dof(self, data: Data) -> float:
-        """Tr[(Q + noise)^{-1} Q], per output, with Q the kernel that is explained."""
+        """Tr[(Q + noise)^{-1} Q] per output, Q = A'A the kernel by inducing points."""
         return self.effective
 
     def _halves(self, cross: Array) -> tuple[Array, Array]:

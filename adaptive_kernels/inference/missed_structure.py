@@ -1,4 +1,4 @@
-"""Warnings of fits that ended early or took structure for noise."""
+"""Warnings: the optimizer stopped early, or the fit took structure for noise."""
 
 import warnings
 
@@ -11,12 +11,12 @@ from .moments import target_variance
 from .optimization import Solution
 from .relevance import measure_relevance
 
-# Share of what a forest explains that a fit must explain.
+# A fit must explain this share of what a forest explains, or a warning is given.
 LEAST_EXPLAINED = 0.5
 
 
 def warn_unless_converged(solution: Solution, tol: float) -> None:
-    """Warn with the residual and what to do about it."""
+    """Warn if the optimizer stopped early, with its gradient and advice."""
     if not solution.converged:
         warnings.warn(
             f"The evidence search stopped after {solution.n_iter} iterations at a "
@@ -29,39 +29,41 @@ def warn_unless_converged(solution: Solution, tol: float) -> None:
 
 
 def noise_share(solution: Solution, data: Data) -> float:
-    """Share of the targets' variance that a solution takes for noise."""
+    """Noise variance of a solution as a share of the targets' variance."""
     return solution.point.alpha / target_variance(data)
 
 
 def warn_if_missed(share: float, explained: float) -> None:
-    """Warn where a forest explains much of what has been taken for noise.
+    """Warn if a fit explains much less of the targets than a forest does.
 
-    share : float, of the variance that is taken for noise
-    explained : float, as in `Relevance`
+    share : float, share of the targets' variance that the fit takes for noise
+    explained : float, share of it that a forest predicts out of bag
     """
     if explained > 0 and 1 - share < LEAST_EXPLAINED * explained:
         warnings.warn(
             f"The fit takes {min(share, 1):.0%} of y's variance for noise, but a small "
-            f"forest predicts at least {explained:.1%} of it on rows left out, so that "
-            "structure has been missed: raise n_restarts_optimizer, use the search of "
-            "kernels, covariance types and widths, or take boosted trees, since the "
-            "function may be too rough for this kernel.",
+            f"forest predicts at least {explained:.1%} of it on left-out rows: "
+            "structure has been missed. Raise n_restarts_optimizer, or use the search "
+            "over kernels, covariance types and widths. If the function is too rough "
+            "for these kernels, use boosted trees.",
             ConvergenceWarning,
             stacklevel=3,
         )
 
 
-# Share of noise from which a fit is compared with a forest.
+# Share of noise from which a fit is compared with a forest, which takes about a second:
+# a fit with less noise explains most of the targets by itself.
 MUCH_NOISE = 0.3
 
 
 def look_for_structure(
     problem: EvidenceProblem, share: float, explained: float | None = None
 ) -> None:
-    """Warn if a fit has taken for noise what a forest sees.
+    """Warn if a forest predicts much of what a fit takes for noise.
 
-    share : float, of the variance that was taken for noise
-    explained : float, as in `Relevance`; None grows a forest if the fit explains little
+    share : float, share of the targets' variance that the fit takes for noise
+    explained : float, share of it that a forest predicts out of bag; None grows a
+        forest if the fit takes much for noise
     """
     if not problem.bounds or share < MUCH_NOISE:
         return

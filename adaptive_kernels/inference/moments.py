@@ -5,12 +5,12 @@ from .evidence import Data
 
 
 def mean_over_rows(data: Data, values: Array) -> float:
-    """Weighted mean of a vector over rows, or 1 where it vanishes."""
+    """Weighted mean of a vector over rows, or 1 if the mean is zero."""
     return float(namespace(values).sum(data.shares() * values)) or 1.0
 
 
 def mean_square(data: Data) -> float:
-    """Mean squared entry of X, or 1 where X is zero."""
+    """Mean squared entry of X, or 1 if X is zero."""
     return mean_over_rows(data, namespace(data.X).mean(data.X * data.X, axis=1))
 
 

@@ -11,11 +11,12 @@ from .optimization import Solution, continued, maximize_evidence
 from .relevance import Relevance
 from .starting_points import SMALL_NOISE, natural_start, natural_starts
 
-# Index of the first family whose metric comes from relevances.
+# Index of the first family whose metric comes from the relevance of features.
 FIRST_RELEVANT = 2
-# Iterations from each start, and how many starts get the second half of them.
+# All starts get half of EXPLORE iterations, the first one and the best FINALISTS get
+# the other half too: enough to rank them, at a small part of a full maximisation.
 EXPLORE, FINALISTS = 20, 2
-# Objective per observation by which another start must beat the first one.
+# Gain in nats per observation by which another start must beat the first one.
 MARGIN = 0.01
 # The same if the first start is isotropic: an adapted metric gains a little by chance.
 MARGIN_TO_ISOTROPIC = 0.05
@@ -26,10 +27,10 @@ MARGIN_AT_SMALL_WIDTH = 0.15
 def families(
     problem: EvidenceProblem, isotropic: Solution, relevance: Relevance
 ) -> list[list[Hyperparameters]]:
-    """Families of starting points, in fixed order; of each the best point is tried.
+    """Families of starting points in fixed order. The best point of each is tried.
 
-    isotropic : Solution
-    relevance : Relevance
+    isotropic : Solution, at infinite width
+    relevance : Relevance, metrics from statistics without a kernel
     """
     return [
         [isotropic.point],
@@ -42,7 +43,7 @@ def families(
 def restarts(
     problem: EvidenceProblem, relevance: Relevance
 ) -> list[list[Hyperparameters]]:
-    """Further families, for where the others have found nothing."""
+    """More families, to be tried if those of `families` find no structure."""
     return _of_metrics(problem, relevance.restarts)
 
 
@@ -65,10 +66,11 @@ def explore(
     *,
     margin: float = MARGIN,
 ) -> tuple[int, Solution]:
-    """Maximise a little from the best point of each family: index of the best, and it.
+    """Maximise for a few iterations from the best point of each family.
 
-    Half-way the first and the best `FINALISTS` go on. The first is preferred unless
-    another one is better by a margin for each observation.
+    After half of them only the first family and the best `FINALISTS` continue. Another
+    family wins over the first only if it is better by `margin` per observation. Returns
+    the index of the winner, and its solution.
     """
     half = EXPLORE // 2
     trials = {
@@ -78,7 +80,7 @@ def explore(
     best = sorted(trials, key=lambda i: trials[i].value, reverse=True)[:FINALISTS]
     for i in {0, *best}:
         if trials[i].n_iter == half:
-            # Curvature from so far away would mislead.
+            # Curvature that was learned far from the maximum would mislead.
             start = replace(trials[i], curvature=None)
             trials[i] = continued(problem, start, max_iter=half)
     winner = max(trials, key=lambda i: trials[i].value)

@@ -12,12 +12,15 @@ from .evidence import Hyperparameters, RegularizedEvidence
 from .evidence_problem import EvidenceProblem
 from .preconditioning import MOST, Preconditioner, updated
 
+# Bounds of the noise as a share of the targets' variance: below, the kernel matrix may
+# not be positive definite in double precision; above, everything is noise.
 NOISE_BOUNDS = (1e-5, 1e2)
-# Steps that L-BFGS remembers.
+# Steps that L-BFGS remembers: more than SciPy's 10, as a factorisation costs far more.
 MEMORY = 20
-# What is added to the worst loss so far where the objective cannot be evaluated.
+# Added to the largest loss so far where the objective cannot be evaluated: so much in
+# nats per observation that every line search steps back.
 _FAILED = 1e3
-# Gain per observation that may be rounding.
+# A gain per observation up to this may be rounding: a few units of double precision.
 FLAT = 1e-15
 
 
@@ -25,9 +28,13 @@ FLAT = 1e-15
 class Solution:
     """Where the optimizer ended: the point, its objective, and how it stopped.
 
+    point : Hyperparameters
+    value : float, objective at the point
+    converged : bool
+    n_iter : int
     residual : float, largest gradient entry of the objective, in nats
-    curvature : ndarray (p, p) or None, second derivatives of minus the objective per
-        observation, as far as the optimizer has met them
+    curvature : ndarray (p, p) or None, estimate by the optimizer of the second
+        derivatives of minus the objective per observation
     """
 
     point: Hyperparameters
@@ -47,9 +54,9 @@ def maximize_evidence(
 ) -> Solution:
     """Maximise the objective of an `EvidenceProblem` from a point with L-BFGS.
 
-    Where the kernel matrix is not positive definite the objective counts as very bad,
-    so that the line search backs off. `curvature` is that of a `Solution` near by, of
-    other rows.
+    Where the kernel matrix is not positive definite the loss is set very high, so that
+    the line search steps back. `curvature` is that of a nearby `Solution`, usually on
+    fewer rows.
     """
     n, d = problem.data.X.shape
     full = problem.covariance_type == "full" and not problem.has_infinite_width()
@@ -69,7 +76,7 @@ def maximize_evidence(
 def _maximize_in_row_space(
     problem: EvidenceProblem, point: Hyperparameters, max_iter: int | None
 ) -> Solution:
-    """A full covariance of more features than rows, learned in the span of the rows."""
+    """Maximise in the span of the rows: a full covariance, more features than rows."""
     space = _RowSpace(problem.data.X)
     reduced = maximize_evidence(
         replace(
@@ -87,7 +94,7 @@ def _maximize_in_row_space(
 def warm_start(
     problem: EvidenceProblem, solution: Solution, *, max_iter: int | None = None
 ) -> Solution:
-    """Maximise from what the solution of another problem has found and learned."""
+    """Maximise from the point and with the curvature of another problem's solution."""
     return maximize_evidence(
         problem, solution.point, max_iter=max_iter, curvature=solution.curvature
     )
@@ -96,7 +103,7 @@ def warm_start(
 def continued(
     problem: EvidenceProblem, solution: Solution, *, max_iter: int | None = None
 ) -> Solution:
-    """The same, as one run: iterations are counted together."""
+    """Like `warm_start`, but count the iterations of both solutions."""
     found = warm_start(problem, solution, max_iter=max_iter)
     return replace(found, n_iter=found.n_iter + solution.n_iter)
 
@@ -112,6 +119,7 @@ def _maximize(
     """Runs of L-BFGS, each with a fresh memory, until the gradient is small enough."""
     negated = _NegatedObjective(objective)
     point, n_iter, learned = np.clip(point, box[:, 0], box[:, 1]), 0, curvature
+    # A run ends when an iteration gains less than 1e-3 tol nats.
     least = 1e-3 * tol / negated.size
     loss = 0.0
     while True:
@@ -122,7 +130,7 @@ def _maximize(
         stuck = gain <= FLAT and curvature is None
         if run.residual <= 10 * tol or stuck or n_iter >= limit:
             break
-        # Slow progress may be stale curvature: go on with a fresh memory.
+        # Old curvature may be the reason for slow progress: drop it, start a new run.
         loss, curvature = run.loss, None
     return Solution(
         objective.unpack(point),
@@ -135,9 +143,9 @@ def _maximize(
 
 
 class _LbfgsRun:
-    """One run of L-BFGS; afterwards where it came to and what it learned.
+    """One run of L-BFGS. The attributes hold its result after `minimize`.
 
-    end : ndarray (p,)
+    end : ndarray (p,), last point
     loss : float, per observation
     residual : float, largest gradient entry not held by a bound, in nats
     curvature : ndarray (p, p) or None, per observation
@@ -153,13 +161,13 @@ class _LbfgsRun:
         curvature: np.ndarray | None,
     ) -> None:
         self.negated, self.curvature = negated, curvature
-        # In nats, so that a step of one is a usual one.
+        # In nats, not per observation: good steps then have a length of about one.
         known = None if curvature is None else negated.size * curvature
         self.preconditioner = Preconditioner.of(point, box, known)
         self.end, self.track = point, []
 
     def minimize(self, limit: int, tol: float, least: float) -> None:
-        """At most `limit` iterations, and while they gain as much as `least`."""
+        """Run at most `limit` iterations, while each gains `least` or more."""
         preconditioner, size = self.preconditioner, self.negated.size
         result = minimize(
             self._loss,
@@ -172,6 +180,7 @@ class _LbfgsRun:
                 "maxiter": limit,
                 "maxcor": MEMORY,
                 "ftol": least,
+                # With a preconditioner `_stop` tests the gradient of the original x.
                 "gtol": 0.0 if preconditioner.transform is not None else tol / size,
             },
         )
@@ -179,7 +188,7 @@ class _LbfgsRun:
         self.end = preconditioner.to_original(result.x)
         self.gradient = preconditioner.gradient_to_original(result.jac)
         if self.loss > self.negated.best[0]:
-            # The line search has ended where the kernel matrix cannot be factorised.
+            # The line search has ended where the objective cannot be evaluated.
             self.loss, self.end, self.gradient = self.negated.best
         self.residual = self._residual()
         if len(self.end) <= MOST and self.track:
@@ -196,7 +205,7 @@ class _LbfgsRun:
         return loss, self.preconditioner.gradient_to_preconditioned(self.gradient)
 
     def _stop(self, reached: OptimizeResult, tol: float) -> None:
-        """Note the point that an iteration has reached; end where it is good enough."""
+        """Record the point of an iteration; stop if its gradient is small enough."""
         if np.array_equal(self.preconditioner.to_original(reached.x), self.end):
             self.track.append((self.end, self.gradient))
             if self._residual() <= tol:
@@ -227,7 +236,7 @@ class _RowSpace:
         return replace(point, network=network, metric_sqrt=R)
 
     def enter(self, point: Hyperparameters) -> Hyperparameters:
-        """The point seen from inside the span."""
+        """Convert a point to coordinates of the span."""
         R = point.metric_sqrt
         if R is not None:
             rows = self.basis.T * R if R.ndim == 1 else self.basis.T @ R
@@ -235,7 +244,7 @@ class _RowSpace:
         return self._point(point, self.share, R)
 
     def leave(self, point: Hyperparameters) -> Hyperparameters:
-        """The point on all features."""
+        """Convert a point back to all features."""
         inner = cast(np.ndarray, point.metric_sqrt) - np.eye(
             len(cast(np.ndarray, point.metric_sqrt))
         )
@@ -244,7 +253,7 @@ class _RowSpace:
 
 
 class _NegatedObjective:
-    """Minus the objective per observation, measured from its first value."""
+    """Minus the objective per observation, less its value at the first point."""
 
     first: float | None
     best: tuple[float, Array, Array]
@@ -269,9 +278,9 @@ class _NegatedObjective:
         return loss, -gradient / self.size
 
     def refuse(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
-        """So bad a value that a line search backs off."""
+        """A loss so large that a line search steps back, and a zero gradient."""
         return self.worst + _FAILED, np.zeros_like(vector)
 
     def value(self, loss: float) -> float:
-        """The objective behind a loss; -inf if no point could be evaluated."""
+        """Convert a loss to the objective; -inf if no point could be evaluated."""
         return -inf if self.first is None else self.first - loss * self.size

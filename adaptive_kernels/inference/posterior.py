@@ -21,12 +21,12 @@ _ROWS = 512
 
 
 class Posterior(ABC):
-    """Posterior of a function, hyperparameters fixed: what every theory owes.
+    """Interface of all posteriors of a function, at fixed hyperparameters.
 
-    Attributes are `point`, the Hyperparameters, and `dual`, coefficients (n, C). Those
-    that hold all training rows also have `evidence(data, point)`, the log evidence of
-    the targets at another point, and `leave_one_out(data)`, mean (n, C) and variance
-    (n, C) of f at each row given the other rows.
+    Attributes are `point`, the Hyperparameters, and `dual`, coefficients (n, C). A
+    posterior of all training rows has two more methods: `evidence(data, point)` is the
+    log evidence of the targets at another point, and `leave_one_out(data)` the mean
+    (n, C) and variance (n, C) of f at each row given the other rows.
     """
 
     point: Hyperparameters
@@ -39,7 +39,7 @@ class Posterior(ABC):
 
     @property
     def scale(self) -> float | Array:
-        """Scale of the kernel: one where its shape adapts instead."""
+        """Scale of the kernel in theories that rescale it; one in all others."""
         return 1.0
 
     @property
@@ -68,19 +68,19 @@ class Posterior(ABC):
         """Effective degrees of freedom, per output."""
 
     def weight_covariance(self, data: Data) -> Array | None:
-        """Covariance (d, d) of whitened input weights beyond the metric of `point`.
+        """Covariance (d, d) of input weights relative to the metric of `point`.
 
-        None where the metric is all that is known of it.
+        None if the posterior knows no more of it than this metric.
         """
         return None
 
 
 class KernelPosterior(Posterior):
-    """Posterior whose mean is a sum over the kernel with some rows.
+    """Posterior whose mean is a sum of kernels with some rows, K(x, x_i) dual_i.
 
-    Attributes besides: `F`, features of these rows. Subclasses give `_spread` and
-    `_joint_spread`, variance and covariance given the kernel with these rows and the
-    one among the new rows.
+    It has one more attribute, `F`, the features of these rows. Subclasses implement
+    `_spread` and `_joint_spread`: variance and covariance at new rows, from the kernel
+    with these rows and the prior variance or covariance of the new rows.
     """
 
     F: Array

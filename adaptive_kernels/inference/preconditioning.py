@@ -1,8 +1,8 @@
 """Preconditioning: coordinates in which second derivatives are the identity.
 
-A run of the optimizer on more rows starts where one on fewer rows has ended. Curvature
-grows with the number of observations, so that what L-BFGS has learned on fewer rows is
-used again.
+A run of the optimizer on more rows starts where a run on fewer rows has ended. The
+curvature is proportional to the number of observations, so the curvature that L-BFGS
+has learned on fewer rows is used again.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,11 @@ from typing import Self, cast
 
 import numpy as np
 
-# Entries of more than this many are too many for a matrix of them all.
+# Largest number of entries for which a matrix of curvature is kept: 2 MB of memory, and
+# matrix products that cost little beside a factorisation.
 MOST = 500
-# Entries nearer to a bound than this keep a coordinate of their own, and the bound.
+# An entry nearer to a bound than this is not mixed with others, so that its bound still
+# applies. Entries are logarithms: this is a factor of e^2 = 7.
 MARGIN = 2.0
 # Tolerance for rounding when a vector is converted to preconditioned coordinates and
 # back.
@@ -22,12 +24,12 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Preconditioner:
-    """x = origin + transform z; bounds of z hold for entries near those of x.
+    """Linear change of coordinates, x = origin + transform z.
 
     origin : ndarray (p,)
     transform : ndarray (p, p) or None, the identity
-    inverse : ndarray (p, p) or None
-    box : ndarray (p, 2), bounds of z
+    inverse : ndarray (p, p) or None, of the transform
+    box : ndarray (p, 2), bounds of z, finite only where x starts near a bound
     limits : ndarray (p, 2), bounds of x
     """
 
@@ -41,7 +43,7 @@ class Preconditioner:
     def of(
         cls, origin: np.ndarray, limits: np.ndarray, curvature: np.ndarray | None = None
     ) -> Self:
-        """Coordinates about a point, given the second derivatives there, if known."""
+        """Coordinates about a point, from the second derivatives there if known."""
         plain = cls(0 * origin, None, None, limits, limits)
         if curvature is None:
             return plain
@@ -58,32 +60,32 @@ class Preconditioner:
         return cls(origin, np.linalg.inv(inverse), inverse, box, limits)
 
     def to_preconditioned(self, point: np.ndarray) -> np.ndarray:
-        """Coordinates z of a point x."""
+        """Convert a point x to z."""
         if self.transform is None:
             return point
         return self.inverse @ (point - self.origin)
 
     def to_original(self, z: np.ndarray) -> np.ndarray:
-        """The point x at coordinates z."""
+        """Convert z to a point x."""
         return z if self.transform is None else self.origin + self.transform @ z
 
     def inside(self, point: np.ndarray) -> bool:
-        """Whether no bound is passed by more than rounding."""
+        """Whether a point is within all bounds, up to rounding."""
         low, high = self.limits.T
         return bool(np.all((point >= low - ROUNDING) & (point <= high + ROUNDING)))
 
     def free(self, point: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """Which entries of a point can move against the gradient without a bound."""
+        """Which entries of a point can move against the gradient within the bounds."""
         low, high = self.limits.T
         up, down = gradient < 0, gradient > 0
         return ((point > low + ROUNDING) | up) & ((point < high - ROUNDING) | down)
 
     def gradient_to_preconditioned(self, gradient: np.ndarray) -> np.ndarray:
-        """Gradient with respect to z, from that with respect to x."""
+        """Convert the gradient by x to that by z."""
         return gradient if self.transform is None else self.transform.T @ gradient
 
     def gradient_to_original(self, gradient: np.ndarray) -> np.ndarray:
-        """Gradient with respect to x, from that with respect to z."""
+        """Convert the gradient by z to that by x."""
         return (
             gradient
             if self.transform is None
@@ -96,16 +98,16 @@ def updated(
     points: Sequence[np.ndarray],
     gradients: Sequence[np.ndarray],
 ) -> np.ndarray | None:
-    """Second derivatives after steps along which the gradient is known.
+    """Update second derivatives by the steps of an optimizer.
 
-    BFGS updates, one for each step. If no curvature is given, they start from the
-    identity times the smallest curvature along a step, since other directions are
+    Each step is one BFGS update. If no curvature is given, the first update starts from
+    the identity times the smallest curvature along a step, since other directions are
     likely flat.
 
     Parameters
     ----------
     curvature : ndarray (p, p) or None, what was known before
-    points, gradients : sequences of ndarrays (p,), in the order of the steps
+    points, gradients : sequences of ndarrays (p,), at the ends of the steps, in order
 
     Returns
     -------
@@ -116,6 +118,7 @@ def updated(
     if curvature is None and pairs:
         least = min((s @ y) / (s @ s) for s, y in pairs)
         curvature = least * np.eye(len(pairs[0][0]))
+    # H - H s s'H / (s'H s) + y y' / (s'y), with step s and change of gradient y
     for s, y in pairs:
         turned = curvature @ s
         curvature = curvature - np.outer(turned, turned) / (s @ turned)

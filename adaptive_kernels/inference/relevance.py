@@ -1,4 +1,7 @@
-"""Which features matter, by statistics without a kernel: metrics to start from."""
+"""Metrics to start from, by statistics that show which features matter.
+
+A forest and correlations rank the features. They need no kernel and no starting point.
+"""
 
 import warnings
 from collections.abc import Iterator
@@ -9,32 +12,36 @@ import numpy as np
 from .._arrays import to_numpy
 from .evidence import Data
 
+# Size of the forest: 4000 rows take one core 0.2 s for 10 features, 1.3 s for 1000.
 N_TREES = 50
 LEAF = 3
 MOST_FEATURES = 100
 # Out-of-bag R^2 that a forest may reach on pure noise. Its mean is slightly negative,
 # -0.04 to -0.07, and its standard deviation about 0.1 / sqrt(n).
 CHANCE, CHANCE_OF_ROW = 0.01, 0.5
-# Pairs of more features than these would take more memory than the rows.
+# Products of pairs are used up to this many features: beyond, four d x d matrices would
+# take more memory than 4000 rows.
 MOST_PAIRED = 1000
-# Standard scores beyond this count as this.
+# Standard scores are clipped here, so that a few outliers do not decide.
 CLIP = 3.0
-# Numbers of leading features that a start is limited to.
+# Some starts are limited to so many leading features.
 LEADING = (1, 2, 4, 8)
+# Number of further starts with random features.
 RESTARTS = 8
-# Least entry of a metric that starts from relevances, whose mean is one.
+# Smallest diagonal entry of a metric, whose mean is one. The optimizer works on its
+# logarithm: from zero a feature could not come back.
 LEAST = 1e-3
 
 
 @dataclass(frozen=True)
 class Relevance:
-    """What statistics without a kernel say of the features.
+    """Metrics to start from, and how much of the targets a forest explains.
 
-    families : tuple of lists of ndarrays (d,), roots of metrics to start from; of each
-        list the best is tried
-    restarts : tuple of the same, for where these have found nothing
-    explained : float, share of the targets' variance that a forest predicts for rows
-        out of its bags, less what chance may give; zero if no forest was grown
+    families : tuple of lists of ndarrays (d,), roots of metrics; the best of each list
+        is tried
+    restarts : tuple of the same kind, tried if `families` find no structure
+    explained : float, share of the targets' variance that a forest predicts out of bag,
+        minus what it can reach on pure noise; zero if no forest was grown
     """
 
     families: tuple[list[np.ndarray], ...] = ()
@@ -43,7 +50,7 @@ class Relevance:
 
 
 def measure_relevance(data: Data) -> Relevance:
-    """Metrics by a forest, by moments, and by both together, from all rows given."""
+    """Metrics from a forest, from correlations, and from the mean of both."""
     X, Y, weights = to_numpy(data.X), to_numpy(data.Y), data.weights
     weights = None if weights is None else to_numpy(weights)
     X, kept = _scores(X, weights)
@@ -69,9 +76,9 @@ def measure_relevance(data: Data) -> Relevance:
 
 
 def _leading(shares: np.ndarray) -> Iterator[np.ndarray]:
-    """Equal shares of the few features of largest share, for several numbers of them.
+    """Equal shares for the leading features only, for several numbers of them.
 
-    The smaller shares are mostly chance, and together they hide the rest.
+    Many small shares, mostly chance, would together hide the few that matter.
     """
     ranked = np.argsort(-shares, kind="stable")
     for count in LEADING:
@@ -82,7 +89,7 @@ def _leading(shares: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _drawn(shares: np.ndarray) -> Iterator[np.ndarray]:
-    """Equal shares of a few random features, from a fixed seed.
+    """Equal shares for a few random features, from a fixed seed.
 
     A feature is drawn with probability 0.75 * share + 0.25 / d.
     """
@@ -98,7 +105,7 @@ def _drawn(shares: np.ndarray) -> Iterator[np.ndarray]:
 def _scores(
     values: np.ndarray, weights: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Standard scores of the columns that vary, and which these are."""
+    """Standard scores of the columns that vary, and a mask (d,) of these columns."""
     mean = np.average(values, axis=0, weights=weights)
     spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
     kept = spread > 0
@@ -114,8 +121,8 @@ def _root(shares: np.ndarray, kept: np.ndarray) -> np.ndarray:
 def _forest(
     X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None
 ) -> tuple[np.ndarray, float]:
-    """Importances of extremely randomised trees, and what they explain out of bag."""
-    # Here, since it takes a twentieth of a second that an import of the package saves.
+    """Importances of extremely randomised trees, and the share explained out of bag."""
+    # Imported here: it takes 0.05 s, and an import of the package need not wait for it.
     from sklearn.ensemble import ExtraTreesRegressor
 
     forest = ExtraTreesRegressor(
@@ -128,7 +135,7 @@ def _forest(
     )
     clipped = np.clip(Y, -CLIP, CLIP)
     with warnings.catch_warnings():
-        # A row in the bags of all trees is predicted as zero, the mean of the targets.
+        # A row that is in the bag of every tree is predicted as the mean, zero.
         warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
         forest.fit(X, clipped if Y.shape[1] > 1 else clipped[:, 0], weights)
     gap = (Y - forest.oob_prediction_.reshape(Y.shape)) ** 2
@@ -138,10 +145,10 @@ def _forest(
 
 
 def _moments(X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Squared correlations of targets with features and products, above chance.
+    """Squared correlations of targets with features and their products, above chance.
 
-    Of independent numbers the largest squared correlation among m is about
-    2 log(m) / n; (d + 1) d / 2 products and squares are compared.
+    Among m independent variables the largest squared correlation with the target is
+    about 2 log(m) / n. Here m is d for features, and about d^2 for products.
     """
     n, d = X.shape
     shares = np.full(n, 1.0) if weights is None else weights

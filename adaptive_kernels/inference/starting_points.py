@@ -1,9 +1,9 @@
 """Starting points of an evidence search: natural, random, and from relevant features.
 
-Evidence has many maxima. From an isotropic metric the way to one that knows the few
-features that matter may be missed: their part in the kernel is small, and noise
-explains as much. So some starting points take their metric from statistics that see
-single features and pairs of them without a kernel.
+The evidence has many maxima. From an isotropic metric the optimizer may not find the
+few features that matter: their part in the kernel is small, and noise explains the
+targets as well. So some starting points take their metric from statistics of single
+features and of pairs (`relevance.py`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,19 +17,23 @@ from .evidence import Hyperparameters
 from .evidence_problem import EvidenceProblem
 from .moments import mean_over_rows, mean_square, target_variance
 
+# The kernels' default bias variance.
 START_BIAS = 0.1
-# Shares of noise, and mean variances of a pre-activation, that are compared.
+# All pairs of these shares of noise and mean variances of a pre-activation are tried:
+# noisy and nearly exact targets, smooth functions and functions that vary quickly.
 NOISES = (0.3, 0.03)
 SIZES = (1.0, 5.0, 25.0, 125.0, 625.0)
+# Share of noise of the start for targets with hardly any noise.
 SMALL_NOISE = 0.005
 
 
 def natural_start(
     problem: EvidenceProblem, noise: float, size: float = 1.0
 ) -> Hyperparameters:
-    """Point in the data's own units that leaves a share `noise` to noise.
+    """Starting point from the scale of the data.
 
-    The mean variance of a pre-activation is `size`, beside the bias.
+    noise : float, share of the targets' variance that is noise
+    size : float, mean variance of a pre-activation, without its bias
     """
     return next(_points(problem, None, [size], [noise]))
 
@@ -37,7 +41,7 @@ def natural_start(
 def natural_starts(
     problem: EvidenceProblem, metric_sqrt: np.ndarray | None = None
 ) -> list[Hyperparameters]:
-    """Natural points of a metric at all sizes and shares of noise."""
+    """Starting points with a given metric, at all sizes and shares of noise."""
     return list(_points(problem, metric_sqrt, SIZES, NOISES))
 
 
@@ -76,7 +80,7 @@ def _points(
 def random_starts(
     problem: EvidenceProblem, n_starts: int, rng: np.random.RandomState
 ) -> list[Hyperparameters]:
-    """Random variations of the natural start."""
+    """Natural starts of random size and share of noise, uniform in their logarithms."""
     starts = []
     for _ in range(n_starts):
         noise, size = 10 ** rng.uniform(-3.5, -0.3), 10 ** rng.uniform(-1.5, 1.5)

@@ -1,4 +1,4 @@
-"""Fits by inducing points: rows in blocks, a sample to learn from."""
+"""Rows for fits with inducing points: read in blocks, with a sample to learn from."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -30,31 +30,32 @@ from .inducing_points import InducingData
 from .memory_limits import check_inducing_memory
 from .subsampling import random_rows, stratified_rows
 
-# A task sums over so many blocks of rows, or so many rows for each inducing point: a
-# sum of m x m numbers then costs far more to compute than to send.
+# A task sums over at least so many blocks of rows, and so many rows for each inducing
+# point. Its m x m sums then cost far more to compute than to send.
 TASK_BLOCKS = 16
 TASK_ROWS_PER_POINT = 8
-# The most sums that can wait for a slow task whose turn it is.
+# Largest number of tasks. Sums are added in the order of the rows, so all others may
+# wait in memory for a slow one.
 MAX_TASKS = 256
 
 
 def is_sparse(n_rows: int, n_inducing: int | None) -> bool:
-    """Whether a fit goes through fewer inducing points than rows."""
+    """Whether a fit uses fewer inducing points than rows."""
     return n_inducing is not None and n_inducing < n_rows
 
 
 def is_streamed(n_rows: int, n_inducing: int | None) -> bool:
-    """Whether a fit leaves rows where they are, and merges none that repeat."""
+    """Whether a fit reads its rows in blocks and does not merge repeated rows."""
     return is_sparse(n_rows, n_inducing) and n_rows > subsampling.MERGED_ROWS
 
 
 @dataclass(frozen=True)
 class RowStream:
-    """Rows of a fit, left where they are and taken block by block.
+    """Rows of a fit, left where they are and read block by block.
 
-    Sent to another process, mapped rows travel as the name of their file.
+    Rows in a memory-mapped file are sent to another process as the name of the file.
 
-    X : array (n, d) of any real type, in memory or mapped to it
+    X : array (n, d) of any real type, in memory or in a mapped file
     Y : array (n, C), in double precision
     weights : array (n,) or None
     device : None or "cuda"
@@ -69,7 +70,7 @@ class RowStream:
         return {**vars(self), "X": MappedRows.of(self.X)}
 
     def take(self, rows: slice) -> tuple[Array, Array, Array | None]:
-        """Blocks of X, Y and weights in double precision on the device."""
+        """A block of X, Y and weights, in double precision and on the device."""
         X = as_float64(to_device(self.X[rows, :], self.device))
         weights = None if self.weights is None else self.weights[rows]
         return X, asarray_like(self.Y[rows, :], X), _like(weights, X)
@@ -77,9 +78,9 @@ class RowStream:
     def sample(
         self, n_rows: int, strata: np.ndarray | None = None
     ) -> tuple[Array, Array, Array | None]:
-        """Random rows of positive weight, the same for every fit, or all if so few.
+        """At most `n_rows` random rows of positive weight, the same for every fit.
 
-        The strata, codes (n,) if given, are among them as `stratified_rows` has it.
+        strata : ndarray (n,) of int or None, classes that `stratified_rows` represents
         """
         n = self.X.shape[0]
         kept = np.arange(n)
@@ -100,7 +101,7 @@ class RowStream:
         return RowStream(X, Y, weights, self.device).take(slice(0, len(kept)))
 
     def blocks(self, n_columns: int) -> Iterator[tuple[Array, Array, Array | None]]:
-        """Iterate over all rows, `n_columns` further entries for each at once."""
+        """Iterate over blocks of rows, small enough for `n_columns` entries per row."""
         for rows in slices_of(self.X.shape[0], self._block(n_columns)):
             yield self.take(rows)
 
@@ -110,7 +111,7 @@ class RowStream:
         return rows_per_block(like, max(n_columns, self.X.shape[1]))
 
     def parts(self, n_inducing: int) -> Iterator[Self]:
-        """Iterate over parts for a task each, the same however many work on them."""
+        """Split the rows into one part per task, whatever the number of workers."""
         n, block = self.X.shape[0], self._block(n_inducing)
         rows = max(TASK_ROWS_PER_POINT * n_inducing, -(-n // MAX_TASKS))
         for part in slices_of(n, block * max(TASK_BLOCKS, -(-rows // block))):
@@ -142,10 +143,12 @@ def inducing_data(
     scale: Array,
     strata: np.ndarray | None = None,
 ) -> InducingData:
-    """What to learn from and what the posterior is of, targets normalised.
+    """A sample of the rows to learn from, and sums over all rows for the posterior.
 
     rows : RowStream, targets as given
-    strata : ndarray (n,) of int or None, as in `RowStream.sample`
+    n_inducing : int
+    mean, scale : arrays (C,), by which the targets are normalised
+    strata : ndarray (n,) of int or None, classes that the sample must represent
     """
     check_inducing_memory(rows.take(slice(0, 1))[0], n_inducing)
     n_rows = max(
@@ -175,9 +178,9 @@ def inducing_data(
 def total_statistics(
     inducing: Array, point: Hyperparameters, parts: Iterable[Any]
 ) -> SufficientStatistics:
-    """SufficientStatistics summed over parts of the rows, always in their order.
+    """Sum the SufficientStatistics of parts of the rows, always in the same order.
 
-    Tasks of joblib, one for each part, unless rows or inducing points are on a device.
+    Each part is a task of joblib. On a device the parts are summed one after the other.
     """
     parts = (Part(inducing, point, rows) for rows in parts)
     if not isinstance(inducing, np.ndarray):
@@ -195,12 +198,11 @@ class Part:
     """Input of one task, as one object.
 
     Dask would store separate arrays on one worker only, and lose them if that worker
-    dies. The Cholesky factor is not sent: each task computes it again, which is
-    cheaper.
+    dies. The Cholesky factor is not sent: to compute it again in each task is cheaper.
 
     inducing : array (m, d)
     point : Hyperparameters
-    rows : RowStream, in fact some of them
+    rows : RowStream, the rows of this part
     """
 
     inducing: Array
@@ -209,6 +211,6 @@ class Part:
 
 
 def part_statistics(part: Part) -> SufficientStatistics:
-    """SufficientStatistics of a part of the rows, block by block."""
+    """Sum the SufficientStatistics of a part of the rows, block by block."""
     basis = Basis.of(part.inducing, part.point)
     return SufficientStatistics.of(basis, part.rows.blocks(part.inducing.shape[0]))

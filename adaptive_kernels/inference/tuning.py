@@ -1,7 +1,7 @@
 """Maximise the evidence on growing samples of the rows, last on all of them.
 
-Beyond `START_ROWS` rows starts and paths see a fixed random sample; larger samples
-follow, and only the last run of the optimizer sees all rows.
+If there are more than `START_ROWS` rows, starting points and paths use a fixed random
+sample of them. Larger samples follow. Only the last run of the optimizer uses all rows.
 """
 
 from collections.abc import Iterable
@@ -33,12 +33,12 @@ def tune_isotropic(problem: EvidenceProblem) -> Solution:
 
 
 def refine(problem: EvidenceProblem, best: Solution) -> Solution:
-    """A solution of the sample of rows followed to one of all rows.
+    """Continue a solution of the sample on larger samples, and last on all rows.
 
-    Samples in between grow by a factor of three. Each run starts from the end of the
-    one before, so that few iterations are needed on many rows, where they are
-    expensive. With inducing points there is only one such sample: on more rows an
-    exact fit costs more than the bound.
+    The samples grow by a factor of three. Each run starts from the end of the one
+    before, so that few iterations are needed on many rows, where they are expensive.
+    With inducing points there is only one such sample: on more rows an exact fit costs
+    more than the bound.
     """
     if problem.of_sample() is problem:
         return best
@@ -56,6 +56,6 @@ def refine(problem: EvidenceProblem, best: Solution) -> Solution:
 
 
 def best_solution(problem: EvidenceProblem, solutions: Iterable[Solution]) -> Solution:
-    """The solution for other rows whose point is best for a sample of these."""
+    """Of solutions on other rows, the one that is best for a sample of these rows."""
     sample = problem.of_sample(subsampling.GROWTH * subsampling.START_ROWS)
     return max(solutions, key=lambda solution: sample.value(solution.point))

@@ -3,7 +3,7 @@
 At a small width the KL penalty is almost zero, so that good starts are easy to tell
 from bad ones. Several starts are explored there, and the best is followed to larger
 widths. A second path starts at infinite width, where nothing adapts, and goes down. It
-is used as long as it is better.
+replaces the first as long as its objective is larger.
 """
 
 from collections.abc import Iterable
@@ -28,12 +28,12 @@ from .tuning import refine, tune_isotropic
 
 # Smallest width at which starts are explored.
 FREE_WIDTH = 0.1
-# Factor from one width to the next where none is asked for between.
+# Largest factor from one width to the next; widths between are added where necessary.
 STEP = 10.0
-# Objective in nats by which a solution from above must beat one from below: at the
-# tolerance of the optimizer both may be so far from the maximum.
+# Gain in nats by which a solution from above must beat one from below: within the
+# tolerance of the optimizer both may be so far from their maxima.
 BETTER = 0.5
-# Objective per observation that adaptation gains where it has found something.
+# Gain per observation from which adaptation counts as having found structure.
 FOUND = 0.02
 
 
@@ -42,12 +42,12 @@ class WidthPath:
     """Solutions of one covariance type along widths, for the same rows.
 
     isotropic : Solution, at infinite width
-    observations : float, number of observations that the solutions are for
-    explained : float, as in `Relevance`
-    free_width : float, at which starts have been explored
-    free : Solution or None, there, from the start that explored best; None where that
-        was the isotropic solution
-    start_index : int, which family of starts that was
+    observations : float, number of observations of these rows
+    explained : float, share of the targets' variance that a forest predicts out of bag
+    free_width : float, width at which starts have been explored
+    free : Solution or None, of the best start at that width; None if the isotropic
+        start was the best
+    start_index : int, index of the family of the best start
     points : dict, finite width -> Solution
     """
 
@@ -60,7 +60,7 @@ class WidthPath:
     points: dict[float, Solution] = field(default_factory=dict)
 
     def at(self, width: float) -> Solution:
-        """The solution at a width; the isotropic one where nothing adapts."""
+        """The solution at a width; the isotropic one if the width is infinite."""
         return self.points.get(width, self.isotropic)
 
     def nearest(self, width: float) -> Solution:
@@ -70,14 +70,14 @@ class WidthPath:
         return self.points[min(self.points, key=lambda known: abs(log(known / width)))]
 
     def gain(self) -> float:
-        """What adaptation gains at the smallest width, per observation."""
+        """Gain per observation over infinite width, at the smallest width."""
         if not self.points:
             return -inf
         value = self.points[min(self.points)].value
         return (value - self.isotropic.value) / self.observations
 
     def found(self) -> bool:
-        """Whether adaptation has found something."""
+        """Whether adaptation has found structure."""
         return self.gain() > FOUND
 
 
@@ -90,19 +90,19 @@ def start_path(
     free_width: float | None = None,
     isotropic: Solution | None = None,
 ) -> WidthPath:
-    """A new path, with no finite width solved yet: isotropic solution and best start.
+    """A new path with the isotropic solution and the best start, but no widths yet.
 
     Starts are explored at a tenth of `width`, but not below `FREE_WIDTH`. They are
-    explored again at `FREE_WIDTH` if none wins or if the best explains less than a
-    forest; in the second case with further starts.
+    explored again at `FREE_WIDTH` if the isotropic start wins or if the best one
+    explains less than a forest; in the second case with more starts.
 
     problem : EvidenceProblem, of which a sample of the rows is used
-    relevance : Relevance
-    width : float, the smallest that will be asked for
+    relevance : Relevance, metrics to start from
+    width : float, smallest width that will be solved
     start_index : index of the family of starts that won on other rows, or None to
         explore all
-    free_width : float, width at which start `start_index` won, or None
-    isotropic : Solution, if it is known
+    free_width : float, width at which this family won, or None
+    isotropic : Solution at infinite width, or None to compute it
     """
     problem = problem.of_sample()
     isotropic = isotropic or tune_isotropic(problem)
@@ -113,7 +113,7 @@ def start_path(
     starts = families(problem, isotropic, relevance)
     if start_index is not None:
         all_starts = [*starts, *restarts(problem, relevance)]
-        # Other rows may have more families: those that are missing are explored anew.
+        # If these rows do not have the family, all starts are explored.
         if start_index < len(all_starts):
             free_problem = problem.at_width(free_width)
             _, path.free = explore(free_problem, [all_starts[start_index]])
@@ -126,7 +126,7 @@ def start_path(
     missed = explained < relevance.explained
     if missed or (winner == 0 and path.free_width > FREE_WIDTH):
         path.free_width = min(width, FREE_WIDTH)
-        # A forest has seen structure: then a small gain is no chance.
+        # A forest has found structure, so a small gain is unlikely to be chance.
         margin = MARGIN_TO_ISOTROPIC if missed else MARGIN_AT_SMALL_WIDTH
         if missed:
             starts = [*starts, *restarts(problem, relevance)]
@@ -139,7 +139,7 @@ def start_path(
 
 
 def needs_relevance(start_index: int | None) -> bool:
-    """Whether starts of `start_path` take their metric from relevances."""
+    """Whether `start_path` needs the relevance of features for its starts."""
     return start_index is None or start_index >= FIRST_RELEVANT
 
 
@@ -152,9 +152,9 @@ def extend_path(
 ) -> None:
     """Add the solutions at finite widths to a path.
 
-    Upwards from the start that explored best, each from the one below; then downwards
-    from infinite width, as long as that is better. A covariance of another type starts
-    from `known`, the path of the first type.
+    First upwards from the best start, each width from the next smaller one. Then
+    downwards from infinite width, as long as this gives a larger objective. With
+    `known`, the path of another covariance type, each width starts from its solution.
     """
     missing = sorted(w for w in widths if not isinf(w) and w not in path.points)
     if known is not None:
@@ -175,7 +175,7 @@ def extend_path(
 
 
 def _from_below(problem: EvidenceProblem, path: WidthPath, width: float) -> Solution:
-    """The solution at a width from that at the next smaller one, in small steps."""
+    """Follow the solution of the next smaller width to a width, in steps of `STEP`."""
     below = [w for w in path.points if w < width]
     solution = path.points[max(below)] if below else cast(Solution, path.free)
     reached = max(below, default=path.free_width)

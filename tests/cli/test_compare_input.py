@@ -1,12 +1,13 @@
 """The command line: the bundled data and the mistakes of its users."""
 
+import gzip
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from adaptive_kernels import __main__
 from adaptive_kernels._cli._input_table import load_problem
@@ -50,12 +51,39 @@ def write(tmp_path, text):
 FEW = "a,y\n" + "".join(f"{i},{i}\n" for i in range(10))
 CONSTANT = "a,y\n" + "".join(f"{i},3\n" for i in range(40))
 ONLY_KEYS = "key,y\n" + "".join(f"k{i},{i}\n" for i in range(40))
+ROWS = [[f"{i}", f"{i % 7}", f"{i % 5}"] for i in range(40)]
+
+
+def table(*changes, header="dose,age,y", end=""):
+    """Forty rows of numbers, but for some cells (row, column, text)."""
+    rows = [list(row) for row in ROWS]
+    for row, column, text in changes:
+        rows[row][column] = text
+    return "\n".join([header, *map(",".join, rows)]) + "\n" + end
+
+
+GOOD = table()
 
 
 @pytest.mark.parametrize(
     ("text", "target", "message"),
     [
         ("", "y", "cannot read"),
+        ("\n\n", "y", "cannot read"),
+        ("a,y\n", "y", "has a header, but no rows"),
+        ("y\n1\n2\n", "y", "one column only"),
+        (table(header="dose,dose,y"), "y", "two columns are named 'dose'"),
+        (table(header="dose,y,y"), "y", "two columns are named 'y'"),
+        (table(header="dose,y"), "y", "more values than its header has names"),
+        (table(header="dose,âge,y").encode("latin-1"), "y", "cannot read"),
+        (GOOD.encode("utf-16"), "y", "cannot read"),
+        (gzip.compress(GOOD.encode())[:60], "y", "cannot read"),
+        (table((3, 2, "<5")), "y", "(it holds '<5' in row 4)"),
+        (GOOD + GOOD, "y", "(it holds 'y' in row 41)"),
+        (table(*((i, 2, "?") for i in range(40))), "y", "the target 'y' is empty"),
+        (table((3, 0, "1e308")), "y", "'dose' are too large (up to 1e+308)"),
+        (table((3, 2, "-1e308")), "y", "'y' are too large (up to 1e+308)"),
+        (table(header="dose,\x1b[2J\x07\u202e,y"), "q", r"dose, \x1b[2J\x07\u202e, y"),
         (b"\xff\xfe\x00\x81,\x9d\n", "y", "cannot read"),
         ("a,b\n1,2\n1,2,3,4\n", "a", "cannot read"),
         ("a;y\n1;2\n", "y", "one column only"),
@@ -74,9 +102,9 @@ def test_bad_files(tmp_path, capsys, text, target, message):
         ("does", "no column named 'does'; did you mean dose?"),
         ("COLOR", "did you mean colour?"),
         ("qqq", "columns: key, dose, colour"),
-        ("colour", "not numeric (it holds 'blue')"),
+        ("colour", "not numeric (it holds 'blue' in row 1)"),
         ("smoker", "not numeric (it holds"),
-        ("nothing", "0 rows have a value"),
+        ("nothing", "the target 'nothing' is empty"),
         (None, "say which column to predict with --target; columns: key, dose"),
     ],
 )
@@ -85,13 +113,92 @@ def test_bad_targets(csv, capsys, target, message):
     assert message in fail(capsys, csv, *arguments)
 
 
+NOTES = [
+    (GOOD, []),
+    (
+        table((3, 0, "?"), (5, 0, " ? "), (5, 1, "NA"), (7, 1, "-"), (9, 2, "-inf")),
+        [
+            "took as missing: '?' in dose (2 values), 'NA' and '-' in age (2 values), "
+            "'-inf' in y (1 value)",
+            "dropped 1 row without a value of y",
+        ],
+    ),
+    (
+        table((16, 0, "<5")),
+        [
+            "took as text, not numbers: dose for its '<5' in row 17",
+            "dropped columns that name each row: dose",
+        ],
+    ),
+    (table(end="Total,,99\n"), ["left out the last row, where dose is 'Total'"]),
+    (
+        table(end="Total,,99\nMean,,2\n,,\n"),
+        ["left out the last 2 rows, where dose is 'Total', dose is 'Mean'"],
+    ),
+    (
+        table(*((i, 1, "ab"[i % 2]) for i in range(40)), end="99,Total,99\n"),
+        ["left out the last row, where age is 'Total'"],
+    ),
+    (table(end="Source: a survey,,\n"), ["left out the last row, where dose is 'Sou"]),
+]
+
+
+@pytest.mark.parametrize(("text", "notes"), NOTES)
+def test_what_is_no_number_is_named(tmp_path, text, notes):
+    problem = load_problem(write(tmp_path, text), "y", 1000)
+    assert len(problem.notes) == len(notes)
+    for note, expected in zip(problem.notes, notes, strict=True):
+        assert note.startswith(expected)
+    kept = 39 if any("dropped 1 row" in note for note in notes) else 40
+    assert len(problem.y) == kept and np.isfinite(problem.y).all()
+    assert problem.y.max() == 4
+
+
+def test_columns_of_numbers_stay_numbers(tmp_path):
+    text = table((3, 0, "?"), (5, 0, "n/a"), (7, 0, "+3"), (8, 0, " 4 "), end="Sum,,\n")
+    X = load_problem(write(tmp_path, text), "y", 1000).X
+    expected = np.arange(40.0)
+    expected[[3, 5, 7, 8]] = np.nan, np.nan, 3, 4
+    assert_array_equal(X["dose"], expected)
+
+
+def test_signs_in_columns_of_text_are_categories(tmp_path):
+    text = table(*((i, 1, "+-?"[i % 3]) for i in range(40)))
+    problem = load_problem(write(tmp_path, text), "y", 1000)
+    assert set(problem.X["age"]) == {"+", "-", "?"}
+    assert not problem.notes
+
+
+@pytest.mark.parametrize(
+    "text", ["\ufeff" + GOOD, table(*((i, 2, f"{i % 5},") for i in range(40)))]
+)
+def test_marks_of_spreadsheets_change_nothing(tmp_path, text):
+    expected = load_problem(write(tmp_path, GOOD), "y", 1000)
+    problem = load_problem(write(tmp_path, text), "y", 1000)
+    pd.testing.assert_frame_equal(problem.X, expected.X)
+    assert_array_equal(problem.y, expected.y)
+
+
+def test_control_characters_of_names_are_escaped(tmp_path):
+    text = table((3, 1, "?"), header="dose,\x1b[2J,a\ry")
+    path = write(tmp_path, text.replace("a\ry", '"a\ry"'))
+    problem = load_problem(path, "a\ry", 1000)
+    assert list(problem.X) == ["dose", r"\x1b[2J"]
+    assert problem.target == r"a\ry"
+    assert problem.notes == [r"took as missing: '?' in \x1b[2J (1 value)"]
+
+
 def test_bad_options(csv, tmp_path, capsys):
     target = ("--target", "y")
     missing = tmp_path / "none.csv"
     assert "no such file: " in fail(capsys, missing, *target)
-    assert "no such file: " in fail(capsys, tmp_path, *target)
+    assert "not a file: " in fail(capsys, tmp_path, *target)
+    assert "too long" in fail(capsys, 300 * "x", *target)
+    assert r"no such file: \x1b[2J;" in fail(capsys, "\x1b[2J", *target)
     assert "from 2 to 11, not 30" in fail(capsys, csv, *target, "--folds", 30)
-    assert "from 2 to 11, not 1" in fail(capsys, csv, *target, "--folds", 1)
+    for folds in (1, 0, -3, 12):
+        expected = f"from 2 to 11, not {folds}\n"
+        assert fail(capsys, csv, *target, "--folds", folds).endswith(expected)
     assert ".png or .pdf" in fail(capsys, csv, *target, "--output", "a.txt")
     folder = tmp_path / "none" / "a.png"
     assert "no such folder: " in fail(capsys, csv, *target, "--output", folder)

@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parents[2] / PACKAGE
 # A room is a module or a sub-package. The package itself is the roof: its __init__
 # imports what is public and is not checked, and only the top floor may import it.
 FLOORS = (
-    {"_sklearn", "_arrays"},
+    {"_sklearn", "_arrays", "_persistence"},
     {"kernels"},
     {"inference"},
     {"theory", "sampling", "metrics", "datasets"},
@@ -20,7 +20,7 @@ FLOORS = (
     {"model_selection"},
     {"analysis"},
     {"inspection"},
-    {"_cli", "__main__", PACKAGE},
+    {"_cli", "__main__", "_skops_types", PACKAGE},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SEPARATE_ROOMS = {3}
