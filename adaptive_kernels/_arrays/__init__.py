@@ -1,4 +1,4 @@
-"""Arrays of NumPy, CuPy and torch: one file for each concern, all names here."""
+"""Operations on arrays of NumPy, CuPy and torch. Import their names from here."""
 
 from .blocks import block_size, rows_per_block
 from .dense_factors import (

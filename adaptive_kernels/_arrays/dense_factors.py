@@ -10,14 +10,15 @@ from .namespaces import _cupy, is_numpy, namespace
 from .types import Array
 
 LinAlgError = np.linalg.LinAlgError
-# Rows of a factor that are inverted at once on a device.
+# Rows of a factor that are inverted at once on a device: 32 MiB for a square block.
 INVERSE_BLOCK = 2048
 
 
 def cholesky(matrix: Array) -> Array:
-    """Lower Cholesky factor, reading the lower triangle; NumPy's and CuPy's in place.
+    """Lower Cholesky factor of the matrix whose lower triangle is given.
 
-    Only the lower triangle of the result is meaningful.
+    Only the lower triangle of the result is valid. Arrays of NumPy and CuPy are
+    overwritten.
 
     Raises
     ------
@@ -36,7 +37,7 @@ def cholesky(matrix: Array) -> Array:
         if "inAlg" not in type(error).__name__:
             raise
         raise LinAlgError("matrix is not positive definite") from error
-    # What is not finite in a row reaches its pivot.
+    # An entry that is not finite makes the diagonal entry of its row not finite.
     if not bool(xp.all(xp.isfinite(diagonal(factor)))):
         raise LinAlgError("matrix is not positive definite")
     return factor
@@ -52,7 +53,7 @@ def _device_cholesky(matrix: Array) -> Array:
     cupy, n = _cupy(), matrix.shape[0]
     with matrix.device:
         matrix = cupy.ascontiguousarray(matrix, dtype=cupy.float64)
-        # The lower triangle is the upper one in cuSOLVER's order of memory.
+        # cuSOLVER stores by columns: our lower triangle is its upper one.
         upper, place = cublas.CUBLAS_FILL_MODE_UPPER, matrix.data.ptr
         problem = device.get_cusolver_handle(), upper, n, place, n
         size = cusolver.dpotrf_bufferSize(*problem)
@@ -65,12 +66,12 @@ def _device_cholesky(matrix: Array) -> Array:
 
 
 def inverse_from_cholesky(factor: Array) -> Array:
-    """Lower triangle of the inverse from a lower factor, which is overwritten.
+    """Lower triangle of (L L')^{-1} from the factor L, which is overwritten.
 
-    On a device, whose libraries lack the routine, in blocks of rows: first W = L^{-1}
-    from the top, row W_i = -L_ii^{-1} L_i W above the diagonal; then W'W, also from the
-    top, as its row i needs no rows of W before i. 2 n^3 / 3 operations, all but
-    those on diagonal blocks in matrix products, where two triangular solves take 2 n^3.
+    The libraries of a device lack the routine, and there the work goes by blocks of
+    rows. First W = L^{-1} from the top: left of the diagonal W_i = -L_ii^{-1} L_i W.
+    Then W'W from the top: its row i needs no row of W before i. This takes 2 n^3 / 3
+    operations, nearly all in matrix products. Two triangular solves would take 2 n^3.
     """
     if is_numpy(namespace(factor)):
         inverse, _ = lapack.dpotri(factor.T, lower=0, overwrite_c=1)
@@ -98,7 +99,7 @@ def inverse_from_cholesky(factor: Array) -> Array:
 def identity(
     like: Array, n: int, columns: int | None = None, *, start: int = 0
 ) -> Array:
-    """Columns `start` on of the n x n identity, all by default, like an array."""
+    """Columns of the n x n identity from `start` on, of the library of `like`."""
     return namespace(like).eye(
         n, columns, k=-start, dtype=like.dtype, device=compat.device(like)
     )
@@ -112,7 +113,7 @@ def solve_triangular(factor: Array, rhs: Array, *, transposed: bool = False) -> 
     if compat.is_cupy_namespace(xp):
         from cupyx.scipy.linalg import solve_triangular as solve
 
-        # In CuPy's order of memory the factor is the upper one: no copy is made.
+        # CuPy's solver stores by columns: the transpose needs no copy.
         return solve(factor.T, rhs, lower=False, trans=int(not transposed))
     factor = xp.tril(factor)
     if compat.is_torch_namespace(xp):
@@ -142,7 +143,7 @@ def _strictly_lower(n: int) -> np.ndarray:
 
 
 def mirror_lower(matrix: Array) -> Array:
-    """The symmetric matrix with the lower triangle of `matrix`; a copy."""
+    """A new symmetric matrix with the lower triangle of `matrix`."""
     xp = namespace(matrix)
     if is_numpy(xp):
         lower = matrix * _strictly_lower(matrix.shape[0])
@@ -156,11 +157,12 @@ def add_to_diagonal(matrix: Array, values: Array | float) -> Array:
 
 
 def diagonal(matrix: Array) -> Array:
+    """Diagonal of a matrix: (n,)."""
     return namespace(matrix).linalg.diagonal(matrix)
 
 
 def clip_diagonal(covariance: Array) -> Array:
-    """A covariance (m, m) or (m, m, C) whose negative variances, of rounding, are 0."""
+    """Set variances that rounding made negative to 0, in (m, m) or (m, m, C)."""
     xp, m = namespace(covariance), covariance.shape[0]
     on = xp.eye(m, dtype=xp.bool, device=compat.device(covariance))
     on = xp.reshape(on, (m, m) + (1,) * (covariance.ndim - 2))

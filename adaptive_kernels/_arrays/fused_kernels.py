@@ -1,4 +1,4 @@
-"""Elementwise formulas as one kernel of the device."""
+"""Elementwise formulas as one kernel on a GPU instead of one for each operation."""
 
 from collections.abc import Callable, Hashable
 from functools import lru_cache, wraps
@@ -14,13 +14,13 @@ Formula: TypeAlias = Callable[..., tuple[Array, ...]]
 
 
 def fused(method: Formula) -> Formula:
-    """Make one kernel of `method(self, k, q1, q2, gain, *flags)` on CuPy's arrays.
+    """Compile `method(self, k, q1, q2, gain, *flags)` to one kernel for CuPy's arrays.
 
-    The method is elementwise and gives a tuple of arrays proportional to `gain`, or
-    such an array and None. CuPy takes the kernel from the formula itself, by a call
-    with variables that record what is done to them. `self` and the flags are constants
-    of the kernel and must be hashable; `gain`, which every step of a search changes, is
-    an argument. All other arrays go through the method as it stands.
+    The method is elementwise. It returns a tuple of arrays proportional to `gain`; the
+    second may be None. CuPy calls it once with variables that record the operations on
+    them, and compiles these. `self` and the flags are constants of the kernel and must
+    be hashable. `gain` is an argument, because every step of a search changes it.
+    Arrays of other libraries are passed to the method unchanged.
     """
 
     @wraps(method)
@@ -54,9 +54,9 @@ def _fused_kernel(
     def formula(k: Array, q1: Array, q2: Array, gain: Array) -> tuple[Array, ...]:
         _TRACED.add(type(k))
         parts = method(owner, k, q1, q2, 1.0, *flags, **dict(named))
-        # Not inside: what CuPy computes from numbers alone may be in half precision.
+        # Outside the method: from numbers alone CuPy may compute in half precision.
         scaled = [(part.dtype, gain * part) for part in parts if part is not None]
-        # Before version 14 a number times single precision is double.
+        # Before CuPy 14 a number times a single-precision array is in double precision.
         return tuple(part.astype(dtype, copy=False) for dtype, part in scaled)
 
     name = f"{type(owner).__name__}_{method.__name__}"

@@ -12,13 +12,13 @@ from .types import Array
 
 @dataclass(frozen=True)
 class MappedRows:
-    """Rows of a mapped file, as every process that can read the file finds them.
+    """Rows of a mapped file, described so that any process can map them again.
 
     filename : str
     dtype : dtype
     shape, strides : tuples of two ints, strides in bytes
-    begin, size : int, the bytes of the file that hold these rows
-    first : int, where the first entry is among these bytes
+    begin, size : int, first byte and number of bytes of the file that hold these rows
+    first : int, position of the first entry among these bytes
     """
 
     filename: str
@@ -31,7 +31,7 @@ class MappedRows:
 
     @classmethod
     def of(cls, X: Array) -> Self | Array:
-        """A description of X, or X itself if no file holds it."""
+        """Describe X, or return X itself if it is not in a mapped file."""
         mapped = _file_behind(X)
         if mapped is None:
             return X
@@ -43,20 +43,20 @@ class MappedRows:
         )
 
     def open(self) -> np.ndarray:
-        """The rows, mapped again."""
+        """Map the rows again."""
         file = np.memmap(self.filename, np.uint8, "r", self.begin, (self.size,))
         return np.ndarray(self.shape, self.dtype, file, self.first, self.strides)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """A copy of some rows; the file is closed again."""
+        """Copy some rows, and close the file."""
         return np.array(self.open()[rows])
 
 
 @dataclass(frozen=True)
 class MemoryMapReference:
-    """Rows that travel to another process as the name of their file, if they can.
+    """Rows that are pickled as the name of their file, if they are in a mapped file.
 
-    X : array (n, d)
+    X : array (n, d), or MappedRows after unpickling
     """
 
     X: Array | MappedRows
@@ -65,12 +65,12 @@ class MemoryMapReference:
         return {"X": MappedRows.of(self.X)}
 
     def rows(self) -> Array:
-        """The rows, wherever this is."""
+        """The rows as an array, mapped again if necessary."""
         return self.X.open() if isinstance(self.X, MappedRows) else self.X
 
 
 def _file_behind(X: Array) -> Array | None:
-    """The memmap that X is a view of, or None if X is in memory, in part or whole."""
+    """The memmap that X is a view of, or None if X may differ from a file."""
     if not isinstance(X, np.ndarray) or X.size == 0:
         return None
     while X is not None and not isinstance(getattr(X, "base", None), mmap):

@@ -10,7 +10,7 @@ from scipy import special
 from .._sklearn import move_to
 from .types import Array, ArrayLike
 
-# Types of the variables that stand for CuPy's arrays while it traces a formula.
+# Types of the variables that replace arrays while CuPy traces a formula.
 _TRACED: set[type] = set()
 
 
@@ -27,11 +27,12 @@ def namespace(*arrays: Array) -> ModuleType:
 
 
 def is_array(value: ArrayLike) -> bool:
-    """Whether `value` is an array of a library that is known here."""
+    """Whether `value` is an array of NumPy, CuPy, torch or a similar library."""
     return isinstance(value, np.ndarray) or compat.is_array_api_obj(value)
 
 
 def is_numpy(xp: ModuleType) -> bool:
+    """Whether a namespace is NumPy's."""
     return xp is np or compat.is_numpy_namespace(xp)
 
 
@@ -43,7 +44,7 @@ def asarray_like(value: ArrayLike, like: Array) -> Array:
     if not compat.is_array_api_obj(value):
         value = np.asarray(value)
     device = compat.device(like)
-    # Without array API dispatch scikit-learn takes torch's arrays for NumPy's.
+    # Unless array API dispatch is on, scikit-learn treats torch arrays as NumPy's.
     if namespace(value) is not xp or compat.device(value) != device:
         value = _moved(value, like)
     return namespace(value).astype(value, like.dtype, copy=False)
@@ -60,20 +61,20 @@ def _moved(value: Array, like: Array) -> Array:
     if compat.is_cupy_array(like):
         if compat.is_cupy_array(value) and value.device == like.device:
             return value
-        # Scikit-learn would go through DLPack, which CuPy has for its own arrays only.
+        # scikit-learn would use DLPack, which works between CuPy's own arrays only.
         with like.device:
             return _cupy().asarray(to_numpy(value))
     return move_to(value, xp=namespace(like), device=compat.device(like))
 
 
 def as_float64(x: Array) -> Array:
-    """`x` in double precision, copied only where it is not already."""
+    """`x` in double precision; a copy only if it is of another type."""
     xp = namespace(x)
     return xp.astype(x, xp.float64, copy=False)
 
 
 def as_float(x: Array) -> Array:
-    """`x` in double precision, or in single precision if it came in it."""
+    """`x` in double precision, or unchanged if it is in single precision."""
     return x if x.dtype == namespace(x).float32 else as_float64(x)
 
 
@@ -82,13 +83,13 @@ def to_numpy(x: ArrayLike) -> np.ndarray:
     if isinstance(x, np.ndarray) or not compat.is_array_api_obj(x):
         return np.asarray(x)
     if compat.is_cupy_array(x):
-        # Without array API dispatch scikit-learn takes CuPy's arrays for NumPy's.
+        # Unless array API dispatch is on, scikit-learn treats CuPy arrays as NumPy's.
         return x.get()
     return move_to(x, xp=np, device="cpu")
 
 
 def on_device(x: ArrayLike) -> bool:
-    """Whether `x` is an array of another library than NumPy."""
+    """Whether `x` is an array of a library other than NumPy."""
     return compat.is_array_api_obj(x) and not is_numpy(namespace(x))
 
 
@@ -100,7 +101,7 @@ def to_device(x: Array, device: str | None) -> Array:
 
 
 def check_device(device: str | None) -> None:
-    """Raise at once if `device` is unknown or cannot be reached."""
+    """Raise ValueError if `device` is unknown, RuntimeError if it cannot be used."""
     if device not in (None, "cuda"):
         raise ValueError(f"device must be None or 'cuda', got {device!r}.")
     if device == "cuda":
@@ -128,7 +129,7 @@ def empty(like: Array, shape: tuple[int, ...]) -> Array:
 
 
 def in_place(name: str, x: Array) -> Array:
-    """Elementwise function `name` of x, in the memory of x where there is a choice."""
+    """Elementwise function `name` of x; an array of NumPy is overwritten."""
     xp = namespace(x)
     if is_numpy(xp):
         return getattr(np, name)(x, out=x)
@@ -140,7 +141,7 @@ def clip(x: Array, low: float | None = None, high: float | None = None) -> Array
     xp = namespace(x)
     if not compat.is_cupy_namespace(xp):
         return xp.clip(x, low, high)
-    # The standard's clip assigns through masks there, which waits for the device.
+    # On CuPy the standard's clip uses masks, and then waits for the device.
     x = x if low is None else xp.maximum(x, low)
     return x if high is None else xp.minimum(x, high)
 
@@ -148,7 +149,7 @@ def clip(x: Array, low: float | None = None, high: float | None = None) -> Array
 def special_function(name: str, x: Array) -> Array:
     """Elementwise function `name` of scipy.special."""
     if compat.is_cupy_array(x):
-        # SciPy would hand over only where SCIPY_ARRAY_API is set.
+        # SciPy calls CuPy's function only if SCIPY_ARRAY_API is set.
         from cupyx.scipy import special as device_special
 
         return getattr(device_special, name)(x)

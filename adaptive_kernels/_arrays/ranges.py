@@ -1,4 +1,4 @@
-"""Range of the numbers that a fit can square and multiply."""
+"""Check that numbers are small and large enough to be squared and multiplied."""
 
 from .namespaces import namespace
 from .types import Array
@@ -7,9 +7,10 @@ from .types import Array
 def check_range(
     values: Array, name: str, *, power: int = 4, vanishing: bool = True
 ) -> None:
-    """Raise ValueError where powers of `values` overflow, or all of them vanish.
+    """Raise ValueError if powers of `values` overflow, or if all of them underflow.
 
-    power : int, the highest power that is taken. A fit squares kernels of degree two.
+    power : int, the highest power that is computed. It is 4 for a fit, which squares
+        kernels of degree two.
     vanishing : bool, whether to refuse values that are all too small
     """
     if 0 in values.shape:

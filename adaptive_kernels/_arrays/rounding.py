@@ -1,4 +1,4 @@
-"""Values rounded to a grid, so that rounding errors choose nothing."""
+"""Values rounded to a grid, so that rounding errors do not change a choice."""
 
 import numpy as np
 
@@ -12,9 +12,10 @@ GRID = 2.0**-20
 
 
 def round_columns(x: Array) -> Array:
-    """Values on a grid for each column that suits its spread: see `GRID`."""
+    """Round each column to multiples of `GRID` times its spread."""
     spread = np.std(to_numpy(x), axis=0)
-    # The nearest power of two: standardised columns are far from where it changes.
+    # Times the power of two nearest to the spread. It changes at sqrt(2) and 1/sqrt(2),
+    # so that rounding errors in a spread near one do not change the grid.
     grid = GRID * 2.0 ** np.round(np.log2(np.where(spread > 0, spread, 1.0)))
     grid = asarray_like(grid, x)
     return namespace(x).round(x / grid) * grid

@@ -1,4 +1,4 @@
-"""Threads of BLAS and our own, which share the cores."""
+"""Threads of BLAS and of this package, so that both together fit the cores."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +24,13 @@ def _blas() -> ThreadpoolController:
 
 
 class _OneBlasThread:
-    """Limits BLAS, in the whole process, until the last one leaves who has entered.
+    """Limit BLAS to one thread until every thread that entered has left.
 
-    Limits that overlap in several threads would restore each other's.
+    The limit holds in the whole process. It is set once and counted, because limits
+    that overlap in several threads would restore each other's.
     """
 
-    limit: Any  # of threadpoolctl, None where nobody is inside
+    limit: Any  # of threadpoolctl, None if nobody is inside
 
     def __init__(self) -> None:
         self.lock, self.inside, self.limit = Lock(), 0, None
@@ -51,7 +52,7 @@ _one_blas_thread = _OneBlasThread()
 
 
 def small_problem_threads(n: int, threshold: int = 500) -> AbstractContextManager[None]:
-    """One BLAS thread while matrices are small: spinning up more costs more."""
+    """One BLAS thread for n < `threshold`, where more cost more than they gain."""
     return nullcontext() if n >= threshold else _one_blas_thread
 
 
@@ -60,20 +61,20 @@ def in_threads(
 ) -> list[Result]:
     """Results of `work` on lists of the parts, in as many threads as BLAS may use.
 
-    Every thread has two parts or more, evenly spaced, and BLAS one thread meanwhile. On
-    a device, which is parallel itself, there is one list of all parts.
+    Every thread gets two parts or more, evenly spaced. BLAS uses one thread meanwhile.
+    A device is parallel itself: there is one list of all parts.
     """
     limits = (library.num_threads for library in _blas().lib_controllers)
     threads = min(min(limits, default=1), len(parts) // 2)
     if threads < 2 or not is_numpy(namespace(like)):
         return [work(parts)]
     lists = [parts[start::threads] for start in range(threads)]
-    # Threads begin without the context that holds NumPy's handling of errors.
+    # A new thread does not inherit the context that holds NumPy's error handling.
     calls = [partial(copy_context().run, work, some) for some in lists]
     with _one_blas_thread, ThreadPoolExecutor(threads) as pool:
         return [task.result() for task in [pool.submit(call) for call in calls]]
 
 
 def threads_for_workers(n_jobs: int | None) -> AbstractContextManager[None]:
-    """One BLAS thread while several of joblib's workers, which may be threads, work."""
+    """One BLAS thread while several joblib workers run, which may be threads."""
     return _one_blas_thread if effective_n_jobs(n_jobs) > 1 else nullcontext()

@@ -155,7 +155,7 @@ def frozen(estimator):
     kernel = clone(estimator.kernel_)
     return NNGPRegressor(
         kernel.set_params(readout_variance=scale * kernel.readout_variance),
-        alpha=estimator.alpha_,
+        alpha=float(np.mean(estimator.alpha_)),
         optimizer=None,
         normalize_y=estimator.normalize_y,
     )

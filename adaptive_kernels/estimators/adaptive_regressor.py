@@ -106,8 +106,9 @@ class AdaptiveKernelRegressor(
         Whether the optimizer and the theory have converged.
     kernel_ : NNGP or NTK
         Kernel with the fitted variances and metric, without the factor `scale_`.
-    alpha_ : float
-        Fitted noise variance, in the units of `alpha`.
+    alpha_ : float or ndarray of shape (n_outputs,)
+        Fitted noise variance, in the units of `alpha`. Several outputs that are tuned
+        have one each, if the approximation is "gaussian" or "gaussian_tree".
     dual_coef_ : array of shape (n_rows, n_outputs)
         Coefficients of the kernel with `X_train_` in the mean of normalised y, scales
         included. For "sampled" they are (y - f) / noise, which do not give the mean.

@@ -62,7 +62,7 @@ class KernelModel(ArrayModel):
     """
 
     def _validate(self, X, y, sample_weight):
-        """Check the training data and merge repeated rows; returns as `_merged`."""
+        """Check the training data, then move and merge its rows as `_merged` does."""
         return self._merged(*validate_training(self, X, y, sample_weight))
 
     def _merged(self, X, y, sample_weight):

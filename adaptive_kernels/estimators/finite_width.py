@@ -23,6 +23,7 @@ from ..inference.missed_structure import (
     warn_unless_converged,
 )
 from ..inference.optimization import Solution, warm_start
+from ..inference.output_noise import OutputNoisePosterior, OutputSpectrum
 from ..inference.relevance import Relevance, measure_relevance
 from ..inference.subsampling import subsample
 from ..inference.tuning import best_solution, tune_isotropic
@@ -49,16 +50,27 @@ class Tuned:
     solution : Solution
     frame : Frame, the coordinates of the solution
     noise_share : float, noise variance over the variance of the targets
+    output_noise : ndarray (C,), noise variances of several outputs; None until tuned
     """
 
     solution: Solution
     frame: Frame
     noise_share: float
+    output_noise: np.ndarray | None = None
 
     @classmethod
     def of(cls, solution, frame, data):
         """The result for a solution, with the noise share on the given rows."""
         return cls(solution, frame, noise_share(solution, data))
+
+    def point(self):
+        """The solution's point in the coordinates of X and of normalised targets."""
+        return self.with_frame_metric(self.frame.leave(self.solution.point))
+
+    def with_frame_metric(self, point):
+        """A point outside the frame, whose metric still is the one inside."""
+        root = combine_metric_sqrts(self.frame.metric_sqrt, point.metric_sqrt)
+        return replace(point, metric_sqrt=root)
 
     def without_curvature(self):
         """A copy without the curvature, which only a warm start needs."""
@@ -224,19 +236,32 @@ class FiniteWidthRegressor(WideNetworkRegressor):
 
         neighbour : posterior of this model at another scaling, or None
         """
-        frame = self._tuned.frame
         solution = self._adapted(rows.data, self._scaled(), neighbour)
-        metric_sqrt = combine_metric_sqrts(
-            frame.metric_sqrt, solution.point.metric_sqrt
-        )
-        point = replace(solution.point, metric_sqrt=metric_sqrt)
-        posterior, evidence = solve_theory(
-            self.approximation, rows.data, point, float(self.width), neighbour
-        )
+        point = self._tuned.with_frame_metric(solution.point)
+        if self._is_gaussian() and self._has_noise_per_output(rows):
+            posterior, evidence = self._with_output_noise(rows.data, point)
+        else:
+            posterior, evidence = solve_theory(
+                self.approximation, rows.data, point, float(self.width), neighbour
+            )
         self._store(rows, posterior, evidence, solution.n_iter)
         self._solution, scale = solution, posterior.scale
         self.scale_ = scale if np.size(scale) > 1 else float(np.reshape(scale, ()))
         self.converged_ = solution.converged and posterior.converged
+
+    def _with_output_noise(self, data, point):
+        """Posterior and evidence with a noise for each output, tuned at scaling 1."""
+        tuned, spectrum = self._tuned, None
+        if tuned.output_noise is None:
+            at_one = point if self.scaling == 1 else tuned.point()
+            spectrum = OutputSpectrum.of(data, at_one)
+            unit = tuned.point().alpha / tuned.solution.point.alpha
+            tuned = replace(tuned, output_noise=spectrum.best_noise(unit))
+            self._tuned = tuned
+        if spectrum is None or self.scaling != 1:
+            spectrum = OutputSpectrum.of(data, point)
+        noise = tuned.output_noise / (self.scaling if self.scale_noise else 1.0)
+        return OutputNoisePosterior.fit(spectrum, noise)
 
     def _scaled(self):
         """The tuned solution; `scaling` divides weight variance and perhaps noise."""

@@ -137,7 +137,7 @@ class GradientStepModel(VersionedState, BaseEstimator):
         return direction[:, None] if self._single_output else direction
 
     def _marks(self, X, Y):
-        """What identifies a row (n, 2 + q): two projections, and its q targets."""
+        """Numbers that identify rows (n, 2 + q): two projections, and q targets."""
         first = self._directions()[:, :1]
         neuron = as_float64(self.initial_weights_[:1, :]).T
         vectors = namespace(first).concat([first, neuron], axis=1)
@@ -153,7 +153,7 @@ class GradientStepModel(VersionedState, BaseEstimator):
     def __getstate__(self):
         state = {name: on_host(v) for name, v in super().__getstate__().items()}
         if "_rows" in state:
-            # Arrays are on the host now: the model loads where there is no device.
+            # All arrays are NumPy now, so that the model loads without a device.
             state["_rows"] = replace(state["_rows"], device=None)
         return state
 

@@ -11,6 +11,7 @@ from ..inference.missed_structure import (
     noise_share,
     warn_unless_converged,
 )
+from ..inference.output_noise import OutputNoisePosterior, OutputSpectrum
 from ..inference.tuning import tune_isotropic
 from ..kernels import NNGP, NTK
 from ..theory.finite_width.approximations import solve_theory
@@ -63,8 +64,9 @@ class NNGPRegressor(WideNetworkRegressor):
     ----------
     kernel_ : NNGP or NTK
         Kernel with the fitted variances.
-    alpha_ : float
-        Fitted noise variance, in the units of `alpha`.
+    alpha_ : float or ndarray of shape (n_outputs,)
+        Fitted noise variance, in the units of `alpha`. Several outputs that are tuned
+        have one each.
     dual_coef_ : array of shape (n_rows, n_outputs)
         Coefficients of the kernel with `X_train_` in the mean of normalised y. Without
         `n_inducing` they are (K + noise)^{-1} y.
@@ -138,5 +140,10 @@ class NNGPRegressor(WideNetworkRegressor):
         warn_unless_converged(solution, problem.tol)
         look_for_structure(problem, noise_share(solution, problem.data))
         point = replace(frame.leave(solution.point), metric_sqrt=frame.metric_sqrt)
-        posterior, evidence = solve_theory("gaussian", rows.data, point, inf)
+        if self._has_noise_per_output(rows):
+            spectrum = OutputSpectrum.of(rows.data, point)
+            noise = spectrum.best_noise(point.alpha / solution.point.alpha)
+            posterior, evidence = OutputNoisePosterior.fit(spectrum, noise)
+        else:
+            posterior, evidence = solve_theory("gaussian", rows.data, point, inf)
         self._store(rows, posterior, evidence, solution.n_iter)

@@ -49,7 +49,7 @@ class OneStepSpikeFeatures(
         "rank_one" takes the leading part of the gradient, its average over wide layers.
         It is faster and has less noise than "exact", the gradient itself.
     residual : {"target", "full"}, default="target"
-        What the gradient correlates with the inputs. "target" takes the targets. "full"
+        Quantity to correlate with the inputs. "target" takes the targets. "full" also
         subtracts the output of the initial network, as training does; it adds noise.
     precondition : float, default=None
         If given, the gradient is multiplied by (X'X/n + precondition I)^-1, for
@@ -98,7 +98,7 @@ class OneStepSpikeFeatures(
     See Also
     --------
     adaptive_kernels.spike_spectrum : Which spikes the features have.
-    adaptive_kernels.theory.ridge_asymptotics : What error ridge regression will reach.
+    adaptive_kernels.theory.ridge_asymptotics : Error that ridge regression reaches.
     adaptive_kernels.theory.visible_gain : The gain at which a spike appears.
 
     Notes

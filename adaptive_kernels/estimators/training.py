@@ -1,4 +1,4 @@
-"""Training rows as a fit needs them: checked, distinct, targets normalised."""
+"""Training rows of a fit: distinct, with normalised targets."""
 
 from dataclasses import dataclass, replace
 
@@ -13,18 +13,19 @@ from .._arrays import (
     to_numpy,
 )
 from ..inference.evidence import Data
+from ..inference.optimization import NOISE_BOUNDS
 
 
 @dataclass(frozen=True)
 class TargetScale:
-    """How the outputs of y become normalised targets, and predictions outputs again.
+    """Conversion of y to normalised targets, and of predictions to the units of y.
 
-    An output without variation says nothing of the kernel or the noise, but each such
-    output would count as evidence for a small noise. `without_constants` leaves them
-    out: they are predicted as their mean, with the smallest noise that a fit may have.
+    A constant output says nothing about the kernel, but its evidence favours a small
+    noise. `without_constants` leaves such outputs out of the fit: they are predicted as
+    their mean, with the smallest noise that a fit allows.
 
     mean, scale : arrays (C,), of all outputs
-    is_vector : bool, whether y came as a vector
+    is_vector : bool, whether y is a vector (n,)
     constant : ndarray (C,) of bool, outputs that do not vary
     fitted : ndarray of int, the outputs that are fitted; None for all
     """
@@ -39,26 +40,26 @@ class TargetScale:
     def of(cls, Y, weights, *, normalize, is_vector):
         """Weighted mean and standard deviation of (n, C) targets, or 0 and 1.
 
-        An output that is constant but for rounding keeps the scale 1.
+        An output that is constant up to rounding has scale 1.
         """
         xp = namespace(Y)
         weighs = xp.ones_like(Y[:, 0]) if weights is None else weights
         shares = (weighs / xp.sum(weighs))[:, None]
         weighed = xp.where((weighs > 0)[:, None], Y, Y[int(xp.argmax(weighs)), :])
         low, high = xp.min(weighed, axis=0), xp.max(weighed, axis=0)
-        # Sums about the middle keep the mean of a constant free of rounding.
+        # Sum differences to the middle: a constant then has an exact mean.
         middle = low + (high - low) / 2
         mean = middle + xp.sum(shares * (weighed - middle), axis=0)
         spread = xp.sqrt(xp.sum(shares * (weighed - mean) ** 2, axis=0))
         constant = high - low <= 10 * xp.finfo(Y.dtype).eps * xp.abs(middle)
         if not normalize:
-            # A constant that is not zero is something to learn.
+            # Without normalisation, a constant other than zero has to be learned.
             constant, mean, spread = constant & (mean == 0), 0 * mean, 0 * mean + 1
         scale = xp.where(constant, xp.ones_like(spread), spread)
         return cls(mean, scale, is_vector, to_numpy(constant))
 
     def without_constants(self):
-        """The same with constant outputs left out of the fit, unless all are."""
+        """A copy that leaves constant outputs out of the fit, unless all are."""
         if self.constant.all() or not self.constant.any():
             return self
         return replace(self, fitted=np.flatnonzero(~self.constant))
@@ -70,7 +71,7 @@ class TargetScale:
         return namespace(values).take(values, index_like(self.fitted, values), axis=-1)
 
     def of_all(self, values, rest):
-        """Values (..., C) of all outputs, `rest` (..., C) where they are not fitted."""
+        """Values of all outputs (..., C), with `rest` (..., C) for those not fitted."""
         if self.fitted is None:
             return values
         xp = namespace(values)
@@ -84,7 +85,7 @@ class TargetScale:
         return self._of_fitted(self.mean), self._of_fitted(self.scale)
 
     def fitted_outputs(self, Y):
-        """The fitted columns of (n, C) targets, constant ones without rounding."""
+        """Fitted columns of targets (n, C); constants are replaced by their mean."""
         if not self.constant.any():
             return Y
         constant = asarray_like(self.constant, Y) > 0
@@ -96,12 +97,12 @@ class TargetScale:
         return (self.fitted_outputs(Y) - mean) / scale
 
     def given(self, values):
-        """Normalised targets or means (..., C) in the units of y, of all outputs."""
+        """Convert normalised means of fitted outputs to all outputs, in units of y."""
         mean, scale = self.fitted_scale()
         return self.of_all(values * scale + mean, self.mean)
 
     def given_variance(self, variance, least):
-        """Normalised variances (..., C) in the units of y, of all outputs.
+        """Convert normalised variances of fitted outputs to all, in units of y squared.
 
         least : array (...,), normalised variance of an output that is not fitted
         """
@@ -109,15 +110,22 @@ class TargetScale:
         rest = least[..., None] * self.scale**2
         return self.of_all(variance * scale**2, rest)
 
+    def noise_of_all(self, noise):
+        """Noise variance of all outputs from that of the fitted ones."""
+        if np.ndim(noise) == 0:
+            return noise
+        rest = np.full(len(self.constant), NOISE_BOUNDS[0])
+        return self.of_all(to_numpy(noise), rest)
+
     def shaped(self, values, on_host):
-        """Outputs (..., C) as y came, on the host if asked for."""
+        """Values (..., C) in the shape of y, as a NumPy array if `on_host`."""
         values = to_numpy(values) if on_host else values
         return values[..., 0] if self.is_vector else values
 
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """What a fit by evidence is given.
+    """Input of a fit by evidence.
 
     data : Data, distinct rows of positive weight, targets normalised; `InducingData`
         for a fit through inducing points
@@ -134,9 +142,9 @@ class TrainingRows:
 
 
 def merged_rows(X, Y, sample_weight):
-    """X, Y and weights (or None) of the distinct rows, and the place of every sample.
+    """Merge equal rows: X, Y and weights (or None) of the distinct rows, and `inverse`.
 
-    See `_distinct_rows` for which and in what order.
+    See `_distinct_rows` for the order of the rows, and for `inverse`.
     """
     rows, inverse, weights = _distinct_rows(X, Y, sample_weight)
     xp, index = namespace(X), index_like(rows, X)
@@ -145,17 +153,17 @@ def merged_rows(X, Y, sample_weight):
 
 
 def _distinct_rows(X, Y, sample_weight):
-    """Merge rows that repeat exactly, target included, into one of their total weight.
+    """Merge rows that are equal in X and y into one row with their total weight.
 
-    This changes nothing but the cost and the conditioning, and in the order given here
-    the fit does not depend on the order of the samples. The order is that of rounded
-    values, so that rounding errors do not choose among equal ones.
+    Merging lowers the cost and improves the conditioning; the model stays the same. The
+    rows are sorted, so that a fit does not depend on the order of the samples. They are
+    sorted by rounded values: rounding errors then do not change the order.
 
     Returns
     -------
     rows : indices of the distinct rows of positive weight, in lexicographic order
-    inverse : for every sample of positive weight, its place among them
-    weights : their weights, or None if all are one
+    inverse : for every sample of positive weight, the position of its row in `rows`
+    weights : weights of the distinct rows, or None if all are one
     """
     table = np.hstack([to_numpy(X), to_numpy(Y)])
     weights = np.ones(len(table)) if sample_weight is None else to_numpy(sample_weight)

@@ -1,7 +1,6 @@
 """Base class of regressors tuned by evidence: search, prediction, leave-one-out."""
 
 from dataclasses import replace
-from math import inf
 from numbers import Integral, Real
 from typing import Self
 
@@ -24,17 +23,15 @@ from .._arrays import (
 )
 from .._sklearn import Interval, StrOptions, fit_context
 from ..inference.coordinates import Frame
-from ..inference.evidence import Data, Hyperparameters, RegularizedEvidence
+from ..inference.evidence import Data, Hyperparameters, evidence_slopes
 from ..inference.evidence_problem import EvidenceProblem
-from ..inference.inducing_posterior import InducingPosterior
 from ..inference.memory_limits import check_exact_memory, check_joint_memory
 from ..inference.optimization import NOISE_BOUNDS
-from ..inference.posterior import GaussianPosterior
 from ..inference.starting_points import random_starts
 from ..inference.streaming import RowStream, inducing_data, is_sparse, is_streamed
 from ..kernels import NNGP
 from ..kernels._base import VARIANCES, WideKernel
-from ..kernels._recursion import apply_metric_sqrt, centered, slices_of
+from ..kernels._recursion import slices_of
 from .base import KernelModel, draw_jointly, unchanged_on_failure
 from .training import TrainingRows, column_variances
 from .validation import validate_training, warn_of_relative_weights
@@ -67,7 +64,9 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         X : array-like of shape (n_samples, n_features)
             Training inputs. They are not scaled: put a scaler before this estimator.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets. Outputs share the kernel and the noise. A constant output is
+            Targets. Outputs share the kernel. If the noise is tuned, the kernel is
+            learned with one noise for all, and then each output gets its own. With
+            another approximation than "gaussian" they share it. A constant output is
             predicted as this constant, and does not change the fit of the others.
         sample_weight : array-like of shape (n_samples,), default=None
             A row of weight w has noise variance alpha / w, and counts in the evidence
@@ -159,10 +158,13 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
 
     def _require_exact(self, what):
         """Raise AttributeError if the model was fitted with inducing points."""
-        if isinstance(self._posterior, InducingPosterior):
+        if self._posterior.inducing_points() is not None:
             raise AttributeError(
                 f"{what} needs all training rows at once: fit with n_inducing=None."
             )
+
+    def _has_noise_per_output(self, rows):
+        return self.optimizer is not None and rows.data.Y.shape[1] > 1
 
     def _kernel(self):
         return NNGP("erf") if self.kernel is None else self.kernel
@@ -210,10 +212,12 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
                 "origin": network.origin,
             }
         )
-        if isinstance(posterior, InducingPosterior):
+        inducing = posterior.inducing_points()
+        if inducing is not None:
             # The sums of the posterior contain all other rows.
-            rows = replace(rows, data=Data(posterior.inducing, posterior.dual))
-        self.alpha_, self.n_iter_ = point.alpha, n_iter
+            rows = replace(rows, data=Data(inducing, posterior.dual))
+        self.alpha_ = rows.targets.noise_of_all(posterior.observation_noise())
+        self.n_iter_ = n_iter
         self.X_train_ = rows.data.X
         self.log_marginal_likelihood_value_ = evidence
         self._posterior, self._training, self._targets = posterior, rows, rows.targets
@@ -257,7 +261,8 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
                 check_joint_memory(X, X.shape[0], self._posterior.dual.shape[1], 1)
                 mean, spread = self._posterior.covariance(self._computed(X))
                 eye = identity(mean, X.shape[0])
-                spread = spread + self.alpha_ * eye[:, :, None]
+                noise = self._posterior.observation_noise()
+                spread = spread + noise * eye[:, :, None]
                 spread = self._targets.given_variance(spread, NOISE_BOUNDS[0] * eye)
                 results = [self._targets.given(mean), spread]
             else:
@@ -282,7 +287,9 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
     def _std(self, variance):
         """Standard deviation of new observations, from the variance of f."""
         least = 0 * variance[..., 0] + NOISE_BOUNDS[0]
-        noisy = self._targets.given_variance(variance + self.alpha_, least)
+        noisy = self._targets.given_variance(
+            variance + self._posterior.observation_noise(), least
+        )
         return namespace(noisy).sqrt(noisy)
 
     def sample_y(
@@ -378,17 +385,12 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         point = replace(point, network=kernel.network())
         if not eval_gradient:
             return self._posterior.evidence(data, point)
-        if type(self._posterior) is not GaussianPosterior:
+        if not hasattr(self._posterior, "evidence_terms"):
             raise ValueError("eval_gradient needs approximation='gaussian'.")
-        origin = point.network.origin
-        data = replace(
-            data, X=apply_metric_sqrt(centered(data.X, origin), point.metric_sqrt)
-        )
-        network = replace(point.network, origin=None)
-        point = replace(point, network=network, metric_sqrt=None)
         free = [h.name for h in kernel.hyperparameters if not h.fixed]
-        evidence = RegularizedEvidence(
-            data, point, width=inf, covariance_type=None, free=free
-        )
-        value, gradient = evidence(evidence.pack(point))
-        return value, gradient[[evidence.free.index(name) for name in free]]
+        terms = [
+            evidence_slopes(part, at, free)
+            for part, at in self._posterior.evidence_terms(data, point)
+        ]
+        gradient = np.sum([slopes for _, slopes in terms], axis=0)
+        return sum(value for value, _ in terms), gradient

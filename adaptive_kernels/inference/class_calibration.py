@@ -37,8 +37,8 @@ NOISE_RANGE = (1e-3, 10.0**0.5)
 NOISE_STEP = 10**0.5
 # Prior mode of the slope: a mean of 1 against 0 then means odds of e^4 = 55 to 1.
 TYPICAL_LOGIT = 4.0
-# Standard deviations of the priors of log slope and offsets. The priors weigh as much as
-# nine and four rows: to their precisions, 4 and 1, a row with logit x adds at most
+# Standard deviations of the priors of log slope and offsets. They weigh as much as nine
+# and four rows: to their precisions, 4 and 1, a row with logit x adds at most
 # x^2 p (1 - p) <= 0.44 and p (1 - p) <= 0.25.
 SLOPE_SPREAD, OFFSET_SPREAD = 0.5, 1.0
 

@@ -92,14 +92,14 @@ class SufficientStatistics:
 
     gram : array (m, m), G
     projection : array (m, C), c
-    squares : float, tr Y'WY
+    squares : array (C,), diagonal of Y'WY
     prior : float, sum_i w_i K_ii
     size : float, sum of weights
     """
 
     gram: Array
     projection: Array
-    squares: float
+    squares: Array
     prior: float
     size: float
 
@@ -123,8 +123,8 @@ class SufficientStatistics:
             root = xp.sqrt(weights)
             A, Y, prior = A * root, Y * root[:, None], prior * weights
             size = float(xp.sum(weights))
-        squares, prior = float(xp.sum(Y * Y)), float(xp.sum(prior))
-        return cls(A @ A.T, A @ Y, squares, prior, size)
+        squares = xp.sum(Y * Y, axis=0)
+        return cls(A @ A.T, A @ Y, squares, float(xp.sum(prior)), size)
 
     def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":
         return SufficientStatistics(
@@ -168,7 +168,7 @@ class CollapsedBound:
         log_det = 2 * float(xp.sum(xp.log(diagonal(factor))))
         log_det += statistics.size * log(2 * pi * alpha)
         # tr Y'WY - tr c'B^{-1}c / alpha + C [sum_i w_i K_ii - tr G]
-        left = statistics.squares - float(xp.sum(c * solution)) / alpha
+        left = float(xp.sum(statistics.squares) - xp.sum(c * solution) / alpha)
         left += outputs * statistics.unexplained
         return cls(factor, solution, -0.5 * (outputs * log_det + left / alpha))
 
@@ -283,7 +283,7 @@ class _BoundGradient:
             solve_triangular(basis.factor, by_c, transposed=True),
             prior,
             outputs * (statistics.size - rows)
-            - statistics.squares / alpha
+            - float(xp.sum(statistics.squares)) / alpha
             + fitted
             - left,
             float(xp.sum(by_G * G) + 0.5 * xp.sum(by_c * c)) + prior * statistics.prior,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import isinf, log, pi
+from math import inf, isinf, log, pi
 from typing import Any, Protocol, Self, cast
 
 import numpy as np
@@ -25,6 +25,8 @@ from ..kernels._derivatives import Cotangents, vector_jacobian
 from ..kernels._recursion import (
     Network,
     Variances,
+    apply_metric_sqrt,
+    centered,
     features,
     symmetric_matrices,
     variances,
@@ -306,6 +308,24 @@ class RegularizedEvidence:
             return float(np.sum(slope)), None
         gradient = self.covariance.gradient(slope, R)
         return 0.5 * float(np.sum(gradient * R)), gradient
+
+
+def evidence_slopes(
+    data: Data, point: Hyperparameters, names: Sequence[str]
+) -> tuple[float, np.ndarray]:
+    """Log evidence, and its derivatives by the logarithms of the named variances."""
+    origin = point.network.origin
+    mapped = apply_metric_sqrt(centered(data.X, origin), point.metric_sqrt)
+    network = replace(point.network, origin=None)
+    evidence = RegularizedEvidence(
+        replace(data, X=mapped),
+        Hyperparameters(network, point.alpha),
+        width=inf,
+        covariance_type=None,
+        free=names,
+    )
+    value, gradient = evidence(evidence.pack(evidence.template))
+    return value, gradient[[evidence.free.index(name) for name in names]]
 
 
 def _value(point: Hyperparameters, name: str) -> float:

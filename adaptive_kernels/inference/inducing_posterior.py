@@ -67,6 +67,10 @@ class InducingPosterior(KernelPosterior):
         )
         return posterior, bound.value
 
+    def inducing_points(self) -> Array:
+        """The inducing points (m, d)."""
+        return self.inducing
+
     def effective_dof(self, data: Data) -> float:
         """Tr[(Q + noise)^{-1} Q] per output, Q = A'A the kernel by inducing points."""
         return self.effective

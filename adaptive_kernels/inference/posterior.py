@@ -1,6 +1,7 @@
 """Posterior of a function at new rows, and that of a Gaussian process."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -66,6 +67,14 @@ class Posterior(ABC):
     @abstractmethod
     def effective_dof(self, data: Data) -> float:
         """Effective degrees of freedom, per output."""
+
+    def observation_noise(self) -> float | Array:
+        """Noise variance of new observations: a number, or one (C,) for each output."""
+        return self.point.alpha
+
+    def inducing_points(self) -> Array | None:
+        """The inducing points (m, d), or None where all rows were used."""
+        return None
 
     def weight_covariance(self, data: Data) -> Array | None:
         """Covariance (d, d) of input weights relative to the metric of `point`.
@@ -153,6 +162,12 @@ class GaussianPosterior(KernelPosterior):
         posterior = cls(point, F, factored.factor, factored.dual)
         evidence = factored.log_evidence + data.weight_term(point.alpha)[0]
         return posterior, evidence
+
+    def evidence_terms(
+        self, data: Data, point: Hyperparameters
+    ) -> Iterator[tuple[Data, Hyperparameters]]:
+        """Data and points whose log evidences add up to that at another point."""
+        yield data, point
 
     def evidence(self, data: Data, point: Hyperparameters) -> float:
         """Log evidence of the targets at another point."""

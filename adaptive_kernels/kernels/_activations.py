@@ -5,9 +5,9 @@ For (u, v) ~ N(0, [[q1, k], [k, q2]]) every activation gives
     S = E[phi(u) phi(v)],    D = E[phi'(u) phi'(v)] = dS/dk
 
 and their partial derivatives with respect to k, q1 and q2. All functions are
-elementwise and broadcast, so they serve a block of pairs, (b, 1) against (1, c), and a
-diagonal, (n,) against (n,), alike. `gain` multiplies S and D. On a GPU each call is one
-kernel, `fused` from the formula that NumPy runs.
+elementwise and broadcast: variances (b, 1) and (1, c) give a block of pairs, variances
+(n,) a diagonal. `gain` multiplies S and D. On a GPU each call is one kernel, compiled
+by `fused` from the formula that NumPy runs.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ Function: TypeAlias = Callable[[Array], Array]
 
 
 class Activation:
-    """Base of the activations that know their dual in closed form."""
+    """Base of the activations: phi, phi', the dual (S, D) and its partial derivatives.
+
+    `dual` returns S and D, or S and None if `derivative` is false. `first_partials` are
+    dS/dk = D, dS/dq1 and dS/dq2; `second_partials` are dD/dk, dD/dq1 and dD/dq2.
+    """
 
     name: ClassVar[str | None] = None
-    # Each activation has them; `dual` gives None for D without `derivative`.
     __call__: Callable[..., Array]
     dual: Callable[..., tuple[Array, Array | None]]
     first_partials: Callable[..., tuple[Array, Array, Array]]
@@ -47,7 +50,7 @@ class Activation:
         return (self(z + step) - self(z - step)) / (2 * step)
 
     def for_variances(self, *variances: Array) -> Activation:
-        """The dual prepared for the given pre-activation variances."""
+        """The activation with its dual prepared for these pre-activation variances."""
         return self
 
     def diagonal(
@@ -100,7 +103,7 @@ class Erf(Activation):
         root *= -1
         root += 1
         if not is_numpy(xp) or root.min() < 1e-6:
-            # |k| <= sqrt(q1 q2) bounds 1 - c^2 from below, where it cancels.
+            # 1 - c^2 cancels near 1; |k| <= sqrt(q1 q2) gives it this lower bound.
             a, b = 1 / (1 + 2 * q1), 1 / (1 + 2 * q2)
             root = xp.maximum(root, a + b - a * b)
         scale /= in_place("sqrt", root)
@@ -196,7 +199,7 @@ class PiecewiseLinear(Activation):
         _, kappa = self._constants(gain)
         xp = namespace(k)
         cosine, sine, radius = _angle(k, q1, q2)
-        # The cusp at duplicate rows has no derivative; zero is its symmetric choice.
+        # At duplicate rows D has a cusp in the angle: zero is the mean of both slopes.
         cusp = xp.where(sine > 0, kappa / xp.where(sine > 0, sine, sine + 1), 0 * sine)
         turn = cosine * cusp / -2
         return cusp / radius, turn / _positive(q1), turn / _positive(q2)
@@ -209,12 +212,12 @@ class PiecewiseLinear(Activation):
 
 
 def _positive(q: Array) -> Array:
-    """Variances that may divide: a row of zero variance then gives zero, not NaN."""
+    """Variances plus a tiny number: 0 / 0 for rows of zeros becomes 0, not NaN."""
     return q + namespace(q).finfo(q.dtype).smallest_normal
 
 
 def _angle(k: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:
-    """Cosine, sine and product of lengths of pre-activations; zero rows are safe."""
+    """Cosine and sine of the angle between rows, and sqrt(q1 q2); rows may be zero."""
     xp = namespace(k)
     radius = xp.sqrt(_positive(q1)) * xp.sqrt(_positive(q2))
     cosine = k / radius
@@ -235,7 +238,7 @@ def _piecewise_slope(cosine: Array, half: float, kappa: float) -> Array:
 
 
 def _not_positive(exponent: Array) -> Array:
-    """Exponents that are negative but for rounding."""
+    """Exponents that are not positive in exact arithmetic, with rounding clipped."""
     xp = namespace(exponent)
     if is_numpy(xp) and exponent.max() <= 0:
         return exponent
@@ -262,7 +265,7 @@ class Sine(Activation):
     def _waves(
         self, k: Array, q1: Array, q2: Array, gain: float
     ) -> tuple[Array, Array | None]:
-        """The two waves with S = difference - total, D ~ difference + total."""
+        """Two terms: S = difference - total, D = frequency^2 (difference + total)."""
         xp = namespace(k)
         f2, half = self.frequency**2, gain * self.amplitude**2 / 2
         mean1, mean2 = q1 * (f2 / 2), q2 * (f2 / 2)
@@ -328,7 +331,7 @@ class GELU(Activation):
 
     @staticmethod
     def _root(k: Array, q1: Array, q2: Array) -> Array:
-        """Root of (1 + q1) (1 + q2) - k^2, which |k| <= sqrt(q1 q2) bounds below."""
+        """sqrt((1 + q1) (1 + q2) - k^2), at least sqrt(1 + q1 + q2) as k^2 <= q1 q2."""
         xp = namespace(k)
         return xp.sqrt(xp.maximum((1 + q1) * (1 + q2) - k * k, 1 + q1 + q2))
 

@@ -1,4 +1,9 @@
-"""Derivatives of the layer recursion: vector-Jacobian products and forward mode."""
+"""Derivatives of the layer recursion of kernels, in reverse and in forward mode.
+
+In reverse mode (vector-Jacobian products) a matrix A of derivatives by the entries of
+the kernel, the cotangent, becomes derivatives by the parameters of the first layer and
+by the variances. No array of derivatives of the kernel by parameters is formed.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +16,12 @@ from ._recursion import Network, Variances, slices_of, variances
 
 @dataclass
 class Cotangents:
-    """Gradient of sum_ij A_ij K_ij with respect to what the kernel is made of.
+    """Gradient of sum_ij A_ij K_ij by first-layer kernel and variances.
 
     hx : array (n, d + 1)
-        H X~, with H the cotangent of the first-layer kernel and X~ = [1, X]: its first
-        column sums to the derivative by the first layer's bias variance, and
-        X' (H X) is the derivative by the input-weight covariance.
+        H X~, with H the cotangent of the first-layer kernel and X~ = [1, X]. The sum of
+        its first column is the derivative by the bias variance of the first layer. With
+        the other columns, X' (H X) is the derivative by the input-weight covariance.
     bias : float
         Derivative by the bias variance of the later layers.
     log_gains : list of float
@@ -45,7 +50,12 @@ class Cotangents:
 
 
 class _Reverse:
-    """Reverse sweep of the layer recursion, accumulated over blocks of pairs."""
+    """Reverse mode of the layer recursion, summed over blocks of the kernel matrix.
+
+    Call `block` for all blocks, then `diagonal` once for the result. In the code `ks`
+    and `ts` are K_l and T_l of a block, `ds` the D between them, and names that end in
+    "bar" are derivatives of the sum by K_{l+1} (sbar), T_{l+1} (tbar) and D (dbar).
+    """
 
     def __init__(self, F: Array, raw: Array, network: Network, v: Variances) -> None:
         self.network, self.F, self.raw, self.v = network, F, raw, v
@@ -54,7 +64,7 @@ class _Reverse:
         self.bias, self.log_gains = 0.0, [0.0] * (network.depth - 1)
 
     def block(self, i: slice, j: slice, a: Array) -> None:
-        """Add the pairs of rows i and columns j with kernel cotangent a."""
+        """Add the block of rows i and columns j with its part a of the cotangent."""
         xp, network = namespace(a), self.network
         q1, q2 = self.v.take(i, 0), self.v.take(j, 1)
         ks, ts, ds = self._tape(self.F[i, :] @ self.F[j, :].T, q1, q2)
@@ -84,7 +94,7 @@ class _Reverse:
             self.hx[j, :] += sbar.T @ self.raw[i, :]
 
     def absorb(self, other: Self) -> Self:
-        """Add what another sweep has met; itself."""
+        """Add the sums of another object to these, and return this one."""
         for own, more in zip(self.q, other.q, strict=True):
             own += more
         self.hx += other.hx
@@ -94,14 +104,14 @@ class _Reverse:
         return self
 
     def _later(self, layer: int, bias: Array, log_gain: Array) -> None:
-        # Not yet numbers: those would wait for the device at every block.
+        # Kept as arrays: a conversion to float would wait for the device at each block.
         self.bias = self.bias + bias
         self.log_gains[layer - 1] = self.log_gains[layer - 1] + log_gain
 
     def _tape(
         self, k: Array, q1: list[Array], q2: list[Array]
     ) -> tuple[list[Array], list[Array], list[Array]]:
-        """Kernels, tangent kernels and slopes that enter each layer."""
+        """K_l and T_l of every layer l, and D between consecutive layers."""
         network, ks, ts, ds = self.network, [k], [k], []
         for layer in range(network.depth - 1):
             s, d = self.v.duals[layer].dual(
@@ -114,7 +124,7 @@ class _Reverse:
         return ks, ts, ds
 
     def diagonal(self, a: Array) -> Cotangents:
-        """Add the diagonal with kernel cotangent a, and close the recursion."""
+        """Add the diagonal a of the cotangent, and return all derivatives."""
         xp, network, v = namespace(a), self.network, self.v
         sbar = tbar = a
         for layer in reversed(range(network.depth)):
@@ -143,27 +153,28 @@ def vector_jacobian(
     cotangent: Callable[[slice, slice], Array],
     diagonal: Array,
 ) -> Cotangents:
-    """Gradient of sum_ij A_ij K_ij by its first-layer kernel and variances.
+    """Gradient of sum_ij A_ij K_ij by first-layer kernel and variances.
+
+    It costs O(n^2 d) operations, and memory for blocks besides an array (n, d + 1).
 
     Parameters
     ----------
     X : array (n, d)
-        Inputs, before the metric.
+        Inputs, before the metric is applied.
     F : array (n, d + 1)
         `features` of X.
     network : Network
     v : Variances
         `variances` of F.
     cotangent : callable
-        Takes two slices, rows and columns with rows not before columns, and returns
-        that block of the symmetric A, whose diagonal entries are ignored.
+        Takes a slice of rows and a slice of columns of the lower triangle of blocks,
+        and returns that block of the symmetric A. Its diagonal entries are ignored.
     diagonal : array (n,)
         Diagonal of A.
 
     Returns
     -------
     Cotangents
-        In O(n^2 d) operations and a block of memory.
     """
     xp = namespace(X)
     raw = xp.concat([xp.ones_like(X[:, :1]), X], axis=1)
@@ -185,30 +196,31 @@ def vector_jacobian(
 def cross_vector_jacobian(
     X: Array, F: Array, n_rows: int, network: Network, cotangent: Array, diagonal: Array
 ) -> Cotangents:
-    """Gradient of sum_ij A_ij K_ij between some rows and others, and sum_i a_i K_ii.
+    """Gradient of sum_ij A_ij K_ij between two sets of rows, plus sum_i a_i K_ii.
 
     Parameters
     ----------
     X : array (n_rows + m, d)
-        Inputs of the rows i, and of the others j below them.
+        Inputs of the first set, rows i, and below them of the second set, rows j.
     F : array (n_rows + m, d + 1)
         `features` of X.
     n_rows : int
+        Number of rows in the first set.
     network : Network
     cotangent : array (n_rows, m)
         A.
     diagonal : array (n_rows,)
-        a.
+        a, for the first set.
 
     Returns
     -------
     Cotangents
-        Of X and F as a whole.
+        Derivatives by all rows of X.
     """
     xp = namespace(X)
     raw = xp.concat([xp.ones_like(X[:, :1]), X], axis=1)
     v, size = variances(F, network), block_size(xp)
-    half = 0.5 * cotangent  # the reverse sweep counts a pair twice
+    half = 0.5 * cotangent  # `_Reverse.block` counts each pair twice
 
     def panels(rows: list[slice]) -> _Reverse:
         reverse = _Reverse(F, raw, network, v)
@@ -226,7 +238,7 @@ def cross_vector_jacobian(
 def parameter_derivative(F: Array, network: Network, *, weight: bool) -> Array:
     """Derivative of the kernel matrix by log weight or log bias variance.
 
-    Forward mode in full n x n matrices: what scikit-learn's `eval_gradient` asks for.
+    In forward mode, as a full (n, n) matrix: scikit-learn's `eval_gradient` needs it.
     """
     v, bias = variances(F, network), network.bias_variance
     k = F @ F.T

@@ -1,4 +1,8 @@
-"""Top eigenpairs of a kernel matrix: dense, by Lanczos, by Nystrom."""
+"""Largest eigenvalues of a kernel matrix and their eigenvectors.
+
+Three methods: a dense routine, Lanczos iterations, and the Nystrom method for matrices
+that do not fit in memory.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +26,13 @@ from .._arrays import (
 )
 from ._recursion import slices_of
 
-# Kernels guard divisions by the smallest numbers there are; these are no signal.
+# Eigenvalues up to this are no signal: kernels add a tiny number to denominators.
 VANISHING = np.finfo(float).tiny / np.finfo(float).eps
-# Measured for n up to 4000: Lanczos is up to 30 times faster than the dense routine
-# for few components, and as fast at about n / 12 of them.
+# Lanczos is used for up to n / 20 components. Measured for n up to 4000: it is up to 30
+# times faster than the dense routine for few components, and as fast at n / 12.
 _LANCZOS_SHARE = 20
 _BLOCK_BYTES = 2**27
+# Rows of the Nystrom subsample: their matrix takes 128 MB.
 _SUBSAMPLE = 4000
 
 
@@ -39,9 +44,9 @@ def top_eigenpairs(
 ) -> tuple[np.ndarray, Array]:
     """Largest eigenvalues of a kernel matrix, and their eigenvectors.
 
-    Few components of a large matrix come from Lanczos iterations, checked to have
-    missed no copy of a repeated eigenvalue; other cases, and other libraries than
-    NumPy, from a dense routine.
+    A few components of a large NumPy matrix are computed by Lanczos iterations, with a
+    check that no copy of a repeated eigenvalue is missing. All other cases use a dense
+    routine, which costs O(n^3).
 
     Parameters
     ----------
@@ -50,13 +55,14 @@ def top_eigenpairs(
     n_components : int
         At most n are returned.
     random_state : int, RandomState or None, default=None
-        For the starting vector of Lanczos iterations.
+        Seed of the starting vector of Lanczos iterations.
 
     Returns
     -------
     eigenvalues : ndarray (k,)
         Largest first, not negative.
     vectors : array (n, k)
+        Eigenvectors in columns.
 
     Examples
     --------
@@ -104,7 +110,10 @@ def _lanczos(
 
 @dataclass(frozen=True)
 class KernelRows:
-    """Kernel matrix between X and Y (None: X) that multiplies in blocks of rows."""
+    """Kernel matrix between X and Y (None: X) that is never formed as a whole.
+
+    Products with it are computed in blocks of rows.
+    """
 
     kernel: Callable[..., Array]
     X: Array
@@ -138,10 +147,10 @@ def nystrom_eigenpairs(
 ) -> tuple[np.ndarray, Array]:
     """Approximate top eigenpairs of a kernel matrix that is never formed.
 
-    Eigenvectors of a subsample extend to all rows, as in EigenPro. With them as a
-    basis Q one pass through K in blocks of rows gives K Q, and K Q (Q'KQ)^{-1} Q'K has
-    the pairs returned: never larger than the true ones, and as good as after one step
-    of subspace iteration.
+    Eigenvectors of a subsample are extended to all rows, as in EigenPro, and give a
+    basis Q. One pass through K in blocks of rows gives K Q. The pairs returned are
+    those of K Q (Q'KQ)^{-1} Q'K. Their eigenvalues are never larger than the true ones,
+    and as accurate as after one step of subspace iteration.
 
     Parameters
     ----------
@@ -149,10 +158,11 @@ def nystrom_eigenpairs(
         kernel(X, Y) is the kernel matrix between rows.
     X : array (n, d)
     n_components : int
-        The basis holds twice as many.
+        Number of pairs; the basis has twice as many columns.
     n_subsample : int, default=4000
         Rows of the subsample.
     random_state : int, RandomState or None, default=None
+        Seed of the subsample and of Lanczos iterations.
 
     Returns
     -------
@@ -191,13 +201,13 @@ def _one_pass(K: KernelRows, basis: Array) -> tuple[np.ndarray, Array]:
 
 
 def check_n_components(n_components: int) -> None:
-    """Raise unless there are components to speak of."""
+    """Raise ValueError unless n_components is a positive integer."""
     if not isinstance(n_components, Integral) or n_components < 1:
         raise ValueError(f"n_components must be an integer >= 1, got {n_components!r}.")
 
 
 def _significant(eigenvalues: np.ndarray, n: int) -> int:
-    """How many of the eigenvalues, largest first, stand above rounding."""
+    """How many of the eigenvalues, largest first, are larger than rounding errors."""
     rounding = n * np.finfo(float).eps * eigenvalues[0]
     return int(np.sum(eigenvalues > max(rounding, VANISHING)))
 
@@ -205,7 +215,7 @@ def _significant(eigenvalues: np.ndarray, n: int) -> int:
 def significant_eigenpairs(
     eigenvalues: np.ndarray, vectors: Array, n_components: int
 ) -> tuple[np.ndarray, Array]:
-    """The first pairs, without those that are rounding: ndarray (k,), array (n, k)."""
+    """The first pairs, without rounding errors: ndarray (k,) and array (n, k)."""
     k = min(n_components, _significant(eigenvalues, vectors.shape[0]))
     if k == 0:
         raise ValueError("The kernel matrix is zero: it has no spectrum to modify.")

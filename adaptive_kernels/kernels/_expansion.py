@@ -18,20 +18,21 @@ from ._activations import Activation, Function
 from ._base import resolve_activation
 from ._hermite import DEGREE, REACH, breakpoints, evaluate, expand, has_jumps, panels
 
+# Distance of the knots of a spline of degree 5: the mean of a ReLU is right to 1e-12.
 _SPACING = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Expansion:
-    """Hermite expansion of an activation.
+    """Hermite expansion of an activation phi for standard normal z.
 
     Attributes
     ----------
     activation : Activation
     coefficients : ndarray of shape (61,)
-        c_k; the first is the mean.
+        c_0 to c_60; c_0 is the mean.
     energy : float
-        E[phi(z)^2].
+        Mean square E[phi(z)^2].
     jumps : bool
         Whether the activation is discontinuous.
     """
@@ -43,21 +44,21 @@ class Expansion:
 
     @property
     def mean(self) -> float:
-        """c_0."""
+        """The mean E[phi(z)] = c_0."""
         return self.coefficients[0]
 
     @property
     def linear(self) -> float:
-        """c_1."""
+        """The slope of the linear part, E[phi'(z)] = c_1."""
         return self.coefficients[1]
 
     @property
     def nonlinear(self) -> float:
-        """Mean square beyond the linear part."""
+        """Mean square of the nonlinear part, E[phi^2] - c_0^2 - c_1^2."""
         return max(self.energy - self.mean**2 - self.linear**2, 0.0)
 
     def has_degree(self, degree: int) -> bool:
-        """Whether c_k is more than rounding."""
+        """Whether c_k differs from zero by more than rounding."""
         share = abs(self.coefficients[degree]) * sqrt(factorial(degree))
         return bool(share > 1e-9 * sqrt(self.energy))
 
@@ -70,7 +71,7 @@ class Expansion:
         reach = max(reach, 1.0)
         knots = np.linspace(-reach, reach, 2 * ceil(reach / _SPACING) + 7)
         far = reach + REACH
-        # Panels no wider than one resolve the Gaussian too.
+        # Panels of width one or less resolve the Gaussian as well as phi.
         even = np.linspace(-far, far, 2 * ceil(far) + 1)
         edges = np.union1d(breakpoints(self.activation, far), even)
         nodes, _, weights = panels(edges)
@@ -97,14 +98,14 @@ def expansion(activation: str | Function | Activation) -> Expansion:
     if not found.has_degree(1):
         raise ValueError(
             f"activation={activation!r} has no linear part, c_1 = E[phi'(z)] = 0: the "
-            "gradient of its first layer does not see the target. Take an activation "
-            "that is not even, such as 'relu', 'tanh' or 'gelu'."
+            "gradient of the first layer does not depend on the target. Use an "
+            "activation that is not even, such as 'relu', 'tanh' or 'gelu'."
         )
     return found
 
 
 def any_expansion(activation: str | Function | Activation) -> Expansion:
-    """The same for activations without a linear part, too."""
+    """Expansion of an activation that need not have a linear part."""
     return _expansion(resolve_activation(activation))
 
 

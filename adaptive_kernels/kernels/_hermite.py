@@ -5,9 +5,10 @@ rho = k / sqrt(q1 q2),
 
     S = sum_k a_k(q1) a_k(q2) rho^k.
 
-The coefficients are smooth in log q; they are computed at Chebyshev points and
-interpolated, so that a matrix costs one power series per entry. On the diagonal, where
-kinks make the series slow, S and D come from one-dimensional quadrature instead.
+The coefficients are smooth in log q. They are computed at Chebyshev points and
+interpolated, so that a matrix costs one power series per entry. On the diagonal the
+series converges slowly if phi has kinks. There S and D come from one-dimensional
+quadrature instead.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ from numpy.polynomial import chebyshev, legendre
 from .._arrays import Array, asarray_like, clip, namespace, special_function, to_numpy
 from ._activations import Activation, Function
 
+# Highest degree of the expansion: errors of 1e-10 for smooth functions.
 DEGREE = 60
 CHEBYSHEV_POINTS = 48
+# Integrals end at so many standard deviations: exp(-12^2 / 2) = 5e-32.
 REACH = 12.0
+# More panels than this that are not resolved mean that the function is not smooth.
 MAX_ROUGH = 1000
+# Gauss-Legendre nodes per panel.
 _PANEL_ORDER = 16
 
 
@@ -38,7 +43,7 @@ class HermiteActivation(Activation):
     function : callable
         Maps an array to an array of the same shape, elementwise.
     slope : callable, default=None
-        Its derivative; None takes central differences.
+        Derivative of the function; None means central differences.
     """
 
     function: Function
@@ -56,7 +61,7 @@ class HermiteActivation(Activation):
         positive = [to_numpy(v).ravel() for v in variances]
         positive = np.concatenate([v[v > 0] for v in positive])
         low, high = (positive.min(), positive.max()) if positive.size else (1.0, 1.0)
-        # Whole octaves, so that the steps of a search share their tables.
+        # Bounds are powers of two, so that steps of a search use the same tables.
         return _prepared(self.function, floor(log2(low)), floor(log2(high)) + 1)
 
 
@@ -103,7 +108,7 @@ class HermiteDual(Activation):
         tables: tuple[np.ndarray, np.ndarray],
         order: int = 0,
     ) -> Array:
-        """Sum over degrees of table1 * table2 * d^order/d rho^order rho^degree."""
+        """Sum over k of table1_k table2_k times the derivative of `order` of rho^k."""
         one, two = (asarray_like(t, k) for t in tables)
         rho = _correlation(k, q1, q2)
         total = 0 * rho
@@ -125,7 +130,7 @@ class HermiteDual(Activation):
         )
 
     def _at(self, q: np.ndarray) -> np.ndarray:
-        """Hermite coefficients; those of a constant where the variance is zero."""
+        """Hermite coefficients at q; phi(0) and zeros where the variance is zero."""
         values = self._interpolate(self.coefficients, q)
         constant = np.zeros(DEGREE + 1)
         constant[0] = self.at_zero
@@ -267,7 +272,7 @@ def hermite_values(z: np.ndarray, degree: int = DEGREE) -> np.ndarray:
 
 @lru_cache
 def _differentiation() -> np.ndarray:
-    """Matrix that differentiates the polynomial through values at the panel's nodes."""
+    """Matrix from values at the nodes of a panel to slopes of their interpolant."""
     x, _ = legendre.leggauss(_PANEL_ORDER)
     vander = legendre.legvander(x, _PANEL_ORDER - 1)
     slopes = [legendre.legval(x, legendre.legder(row)) for row in np.eye(_PANEL_ORDER)]
@@ -275,6 +280,7 @@ def _differentiation() -> np.ndarray:
 
 
 def evaluate(function: Function, points: np.ndarray) -> np.ndarray:
+    """Values of a user's function, or ValueError if they are unusable."""
     refusal = (
         "activation must be a vectorised function that returns finite real values of "
         "its argument's shape"
@@ -293,21 +299,22 @@ def evaluate(function: Function, points: np.ndarray) -> np.ndarray:
 
 def has_jumps(function: Function, edges: np.ndarray) -> bool:
     """Whether the function is discontinuous at one of the edges."""
-    # Further than the panels into which `breakpoints` locks a jump are wide.
+    # Wider than the narrowest panels of `breakpoints`, which enclose a jump.
     step = 2e-8 * np.maximum(1.0, np.abs(edges))
     values = evaluate(function, np.stack([edges - step, edges + step]))
     return bool(np.any(np.abs(values[1] - values[0]) > 1e-3 * (1 + np.abs(values[0]))))
 
 
 def breakpoints(function: Function, reach: float) -> np.ndarray:
-    """Edges of panels in (-reach, reach) that resolve the function; kinks by bisection.
+    """Edges of panels in (-reach, reach) that resolve the function.
 
-    A panel is resolved when the last Legendre modes of the function on it vanish.
+    A panel is halved until its four highest Legendre modes are negligible. So a kink is
+    located by bisection.
 
     Raises
     ------
     ValueError
-        If the function is not smooth but for a few kinks.
+        If the function has more than a few kinks or jumps.
     """
     x, _ = legendre.leggauss(_PANEL_ORDER)
     to_modes = np.linalg.inv(legendre.legvander(x, _PANEL_ORDER - 1))
@@ -325,8 +332,8 @@ def breakpoints(function: Function, reach: float) -> np.ndarray:
         left, width = left[rough], width[rough] / 2
         if len(left) > MAX_ROUGH:
             raise ValueError(
-                "activation is too rough for the Hermite route: it needs a function "
-                "that is smooth but for a few kinks."
+                "activation is too rough for its Hermite expansion: use a function "
+                "that is smooth except for a few kinks."
             )
         edges += [left, left + width, left + 2 * width]
         left, width = np.concatenate([left, left + width]), np.tile(width, 2)

@@ -1,4 +1,4 @@
-"""Inputs and parameters of kernels as arrays."""
+"""Convert inputs and parameters of kernels to arrays."""
 
 import numpy as np
 
@@ -22,10 +22,11 @@ def parameter_array(name: str, value: ArrayLike) -> np.ndarray:
 
 
 def as_rows(X: ArrayLike) -> Array:
-    """X as a two-dimensional floating array; lists and tables become NumPy.
+    """X as a two-dimensional array of floats; lists and tables become NumPy arrays.
 
-    NumPy's arrays come in double precision, as in scikit-learn's kernels: the rounding
-    of single precision would make a kernel matrix indefinite. Other libraries keep it.
+    NumPy arrays are converted to double precision, as in scikit-learn's kernels: with
+    the rounding of single precision a kernel matrix would be indefinite. Arrays of
+    other libraries keep their precision.
     """
     if not is_array(X):
         X = np.asarray(X)

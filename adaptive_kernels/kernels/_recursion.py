@@ -8,9 +8,10 @@ layers, with S and D the dual activation and its derivative,
 
     NNGP = readout_variance S(K_L),    NTK = NNGP + readout_variance D(K_L) * T_L.
 
-Variances (the diagonal) follow their own one-dimensional recursion: they feed every
-pair of their row and column, and overwrite the diagonal, where angles are
-ill-conditioned. Work goes block by block, and a symmetric pair of blocks is done once.
+The diagonal K_l(x, x), the variances, has a recursion of its own. Every entry needs the
+variances of its row and column. They also overwrite the diagonal of the matrix, where
+angles are ill-conditioned. Matrices are computed block by block, and of two blocks that
+are symmetric to each other only one.
 """
 
 from collections.abc import Callable
@@ -33,9 +34,9 @@ from ._activations import Activation
 class Network:
     """Architecture and variances of a wide network.
 
-    `is_ntk` selects the NTK, otherwise the kernel is the NNGP. `scales` multiply the
-    second moments of the layers' activations in a network of finite width. `origin`,
-    None or (d,), is subtracted from the inputs.
+    `is_ntk` selects the NTK; otherwise the kernel is the NNGP. `scales`, one for each
+    layer or none, multiply the second moments of the activations, as a network of
+    finite width may need. `origin`, None or (d,), is subtracted from the inputs.
     """
 
     activation: Activation
@@ -48,6 +49,7 @@ class Network:
     origin: Array | None = None
 
     def gain(self, layer: int) -> float:
+        """Factor of S after a layer: weight or readout variance, times its scale."""
         last = layer == self.depth - 1
         gain = self.readout_variance if last else self.weight_variance
         return gain * self.scales[layer] if self.scales else gain
@@ -55,12 +57,12 @@ class Network:
 
 @dataclass(frozen=True)
 class Variances:
-    """Diagonal recursion of some rows: what each layer's pairs need to know.
+    """Result of the diagonal recursion for n rows: a list entry for each layer.
 
-    q : pre-activation variances of each layer, (n,) each
-    t : tangent variances of each layer
-    slopes : (S, dS/dq, D, dD/dq) of each layer
-    duals : the activation of each layer, prepared for these rows
+    q : arrays (n,), pre-activation variances, the diagonals of K_l
+    t : arrays (n,), tangent variances, the diagonals of T_l
+    slopes : tuples (S, dS/dq, D, dD/dq) of arrays (n,)
+    duals : activations, prepared for these variances
     """
 
     q: list[Array]
@@ -70,10 +72,12 @@ class Variances:
 
     @property
     def nngp(self) -> Array:
+        """Diagonal (n,) of the NNGP."""
         return self.slopes[-1][0]
 
     @property
     def ntk(self) -> Array:
+        """Diagonal (n,) of the NTK."""
         s, _, d, _ = self.slopes[-1]
         return s + d * self.t[-1]
 
@@ -82,6 +86,7 @@ class Variances:
         return self.ntk if is_ntk else self.nngp
 
     def take(self, rows: slice, axis: int) -> list[Array]:
+        """Q of some rows, as columns (b, 1) for axis 0 or as rows (1, b) for axis 1."""
         index = (rows, None) if axis == 0 else (None, rows)
         return [q[index] for q in self.q]
 
@@ -102,7 +107,8 @@ def centered(X: Array, origin: Array | None) -> Array:
 def features(X: Array, network: Network, metric_sqrt: Array | None = None) -> Array:
     """Rows f with f f' = bias_variance + (weight_variance / d) X M X', M = R R'.
 
-    `metric_sqrt` is as in `apply_metric_sqrt`; X is counted from the network's origin.
+    `metric_sqrt` is R: None for the identity, (d,) for a diagonal, or (d, d). The
+    network's origin is subtracted from X first.
     """
     xp = namespace(X)
     X = apply_metric_sqrt(centered(X, network.origin), metric_sqrt)
@@ -127,6 +133,7 @@ def variances(F: Array, network: Network) -> Variances:
 
 
 def slices_of(n: int, size: int) -> list[slice]:
+    """Consecutive slices of `size` that cover range(n); the last may be shorter."""
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
@@ -137,7 +144,7 @@ def _pair_block(
     network: Network,
     duals: list[Activation],
 ) -> tuple[Array, Array | None]:
-    """NNGP and NTK (None unless `is_ntk`) of pairs with first-layer kernel k."""
+    """NNGP and NTK (None unless `is_ntk`) of a block whose first-layer kernel is k."""
     t: Array = k if network.is_ntk else None
     for layer, dual in enumerate(duals):
         s, d = dual.dual(
@@ -159,9 +166,9 @@ def each_cross_block(
     network: Network,
     take: Callable[[slice, slice, Array, Array | None], None],
 ) -> None:
-    """Call take(rows, columns, NNGP, NTK) for the pairs of rows of F and G.
+    """Call take(rows, columns, NNGP, NTK) for each block between rows of F and G.
 
-    Threads share the rows out, so that rows of a result belong to one thread only.
+    Each row of the result is computed in one thread only.
     """
     v, w = variances(F, network), variances(G, network)
     duals = [network.activation.for_variances(*q) for q in zip(v.q, w.q, strict=True)]
@@ -198,8 +205,8 @@ def symmetric_matrices(
 ) -> tuple[Array, Array | None]:
     """NNGP and NTK (None unless `is_ntk`) among the rows of F.
 
-    `v` are the variances of F where they are at hand. With `lower` the blocks above
-    the diagonal ones are left unset.
+    `v` are the variances of F if they have been computed before. With `lower` only the
+    lower triangle of blocks is set; the other entries are undefined.
     """
     v = variances(F, network) if v is None else v
     slices = slices_of(F.shape[0], block_size(namespace(F)))

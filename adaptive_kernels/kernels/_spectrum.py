@@ -1,4 +1,4 @@
-"""Top of a kernel's spectrum, and kernels whose spectrum is modified.
+"""Kernels whose largest eigenvalues are replaced by others.
 
 A kernel k = sum_i lam_i phi_i phi_i becomes k_g = sum_i g(lam_i) phi_i phi_i. A sample
 of n rows with kernel matrix K = V diag(l) V' estimates both parts,
@@ -40,24 +40,24 @@ def modified_eigenvalues(
     Parameters
     ----------
     eigenvalues : ndarray (k,)
-        Of the matrix, largest first and positive.
+        Eigenvalues l of the matrix, largest first and positive.
     spectrum : {"flat", "identity"}, float or callable
-        A number p means g = l_k (l / l_k)^p, with l_k the smallest of the eigenvalues
-        given: 1 or "identity" changes nothing, and 0 or "flat" makes all of them l_k.
+        A number p means g = l_k (l / l_k)^p, with l_k the smallest of the given
+        eigenvalues: 1 or "identity" changes nothing, 0 or "flat" makes all of them l_k.
         A function maps eigenvalues of the kernel's integral operator, l / n, to new
         ones.
     n : int
-        Rows of the matrix.
+        Number of rows of the matrix.
 
     Returns
     -------
     ndarray (k,)
-        Of the matrix.
+        New eigenvalues of the matrix.
 
     Raises
     ------
     ValueError
-        If `spectrum` is none of these, or gives anything but finite numbers >= 0.
+        If `spectrum` is none of these, or gives a negative or infinite number.
 
     Examples
     --------
@@ -93,18 +93,19 @@ def _exponent(spectrum: str | float) -> float:
 
 
 class ModifiedSpectrum(_Operators, Kernel):
-    """A kernel with the eigenfunctions of another one, and other eigenvalues.
+    """A kernel with the eigenfunctions of another kernel and new eigenvalues.
 
-    Both are estimated on a sample of the input distribution, with an error that falls
-    as one over the square root of its size. The modified kernel is fixed: it has no
-    `theta`, so fit the variances of `base` first.
+    Use it to change which functions a kernel learns first: a flat spectrum learns its
+    first modes equally fast. The eigenfunctions are estimated on a sample of n rows,
+    with an error of order 1 / sqrt(n). This costs the kernel matrix of the sample and
+    its first eigenvectors, once. The kernel has no `theta`: tune `base` first.
 
     Parameters
     ----------
     base : kernel
         The kernel to modify, for instance `NTK`.
     sample : array-like (n, d)
-        Rows that define the eigenfunctions, the training rows or some thousand of them.
+        Rows that define the eigenfunctions: the training rows or some thousand of them.
         An argument, because scikit-learn clones kernels by their arguments.
     spectrum : {"flat", "identity"}, float or callable, default="flat"
         New eigenvalues of the first modes. A number p means lam_k (lam / lam_k)^p with
@@ -112,9 +113,9 @@ class ModifiedSpectrum(_Operators, Kernel):
         makes all of them lam_k. A function maps the eigenvalues of the integral
         operator of `base`, those of the sample's kernel matrix over n, to new ones.
     n_components : int, default=50
-        How many modes are modified; modes that are rounding are not among them.
+        Number of modes to modify; modes that are only rounding errors do not count.
     keep_tail : bool, default=True
-        Whether all other modes stay as they are; otherwise they are dropped, and the
+        Whether all other modes are kept unchanged. Otherwise they are dropped, and the
         kernel has rank `n_components`.
 
     References
@@ -156,21 +157,22 @@ class ModifiedSpectrum(_Operators, Kernel):
         Parameters
         ----------
         X : array (n, d)
+            Rows.
         Y : array (m, d), default=None
-            None means X.
+            Other rows; None means X.
         eval_gradient : bool, default=False
-            Only for `Y=None`.
+            Whether to return the gradient too; requires `Y=None`.
 
         Returns
         -------
         K : array (n, m)
         gradient : array (n, n, 0)
-            Only with `eval_gradient`: empty, as there is no `theta`.
+            Empty, as there is no `theta`; only with `eval_gradient`.
 
         Raises
         ------
         ValueError
-            If a parameter is unusable; the message names it.
+            If a parameter is out of its domain; the message names it.
         MemoryError
             If the kernel matrix of `sample` does not fit in memory.
         """
@@ -206,7 +208,7 @@ class ModifiedSpectrum(_Operators, Kernel):
         return cross @ asarray_like(vectors, X), asarray_like(weights, X)
 
     def _eigenpairs(self) -> tuple[np.ndarray, Array]:
-        """Eigenpairs of the sample, computed again only where they may have changed."""
+        """Eigenpairs of the sample, computed again only if a parameter has changed."""
         source = self.base, self.n_components
         known = getattr(self, "_known", None)
         if known and known[0] is self.sample and known[1] == source:
@@ -216,7 +218,7 @@ class ModifiedSpectrum(_Operators, Kernel):
         check_memory(sample, sample.shape[0], 3)
         pairs = top_eigenpairs(self.base(sample), self.n_components, random_state=0)
         pairs = significant_eigenpairs(*pairs, self.n_components)
-        # A copy of base, whose parameters may be set later.
+        # A copy, because the parameters of `base` may be changed later.
         self._known = self.sample, (clone(self.base), self.n_components), pairs
         return pairs
 

@@ -1,4 +1,4 @@
-"""Kernels, covariance types and widths of classifiers stacked by cross-validation."""
+"""Search of classifiers by cross-validation, with a mixture of the best."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -42,7 +42,7 @@ from .stacking import average
 # can be as low as 0.1 a row, and a tolerance that grows with the rows would drop useful
 # members.
 LOSS_TOLERANCE = 1.0
-# Least width of a full covariance, which overfits labels at small ones.
+# Smallest width at which a full covariance is tried. At smaller widths it overfits.
 FULL_WIDTH = 10
 _SHARED = (
     "optimizer",
@@ -55,81 +55,100 @@ _SHARED = (
 
 
 class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
-    """A mixture of `AdaptiveKernelClassifier` members, chosen by cross-validation.
+    """Classification with probabilities, kernel and width chosen by cross-validation.
 
-    Candidates are evaluated in three steps, by the log loss of calibrated probabilities
-    on rows held out: the kernel, at the smallest and a middle width and the first
-    covariance type; the covariance type, for the two best kernels; all widths, for the
-    best of these pairs.
-    The probabilities of all candidates are then stacked, as `AdaptiveKernelRegressorCV`
-    stacks densities: few members remain, often two or three.
-
-    A fold learns from at most 600 rows and is scored on at most 1000; the members'
-    kernels are learned from at most 1000 rows, and all rows make their probabilities.
+    It compares `AdaptiveKernelClassifier` with several kernels, covariance types and
+    widths, fits the best few to all rows, and predicts with their mixture. Use it for
+    the best probabilities. Standardise X first. A fit takes about six seconds for 600
+    rows on one core, three times as long as a single fit.
 
     Parameters
     ----------
     kernels : list of NNGP or NTK, default=None
-        None means erf, ReLU and the cosine whose NNGP is the radial-basis-function
-        kernel.
+        Kernels to compare; None means ``NNGP("erf")``, ``NNGP("relu")`` and
+        ``NNGP("rbf")``.
     widths : sequence of float, default=(0.1, 1, 10, 100, inf)
-        Numbers of hidden units. A full covariance is tried from 10 up, if there is such
-        a width, since it overfits labels at smaller ones.
+        Numbers of hidden units to compare; ``inf`` does not adapt. A full covariance
+        overfits labels at small widths, and is tried from 10 up if there is one.
     covariance_types : sequence of {"diag", "full"}, default=("diag", "full")
+        Weight covariances to compare: one variance per feature, or all covariances.
     cv : int, cross-validation generator or iterable, default=None
-        None means five folds up to 300 rows (three where a class has fewer than five),
-        three beyond. A number of folds is stratified and shuffled, with `random_state`
-        or with seed 0.
+        None means five folds up to 300 rows, three beyond, or if a class has fewer than
+        five rows. A number of folds is stratified and shuffled.
     scoring : str, callable or None, default=None
-        None is the mean log probability of the labels. With any other score nothing is
-        stacked: the best candidate predicts alone.
+        Score on rows held out; None is the mean log probability of the labels. With any
+        other score the best candidate predicts alone: only probabilities can be mixed.
     n_jobs : int, default=None
-        Paths over folds and kernels run through joblib.
+        Number of joblib workers, which share the folds and kernels.
     class_weight : dict, "balanced" or None, default=None
-        As in `NNGPClassifier`; scores are weighted too.
+        Weights of the classes, which multiply `sample_weight` in fits and scores.
+        "balanced" gives all classes the same total weight.
+    optimizer : {"evidence"} or None, default="evidence"
+        None keeps the variances as given, and does not centre X.
+    n_restarts_optimizer : int, default=0
+        Number of random starting points, in addition to the fixed ones.
+    n_inducing : int, default=None
+        None fits members exactly. A number fits them with this many inducing points,
+        for more rows than n x n matrices allow.
     max_iter : int, default=20
-        Iterations of the optimizer at each width; most start at a neighbour. More of
-        them raise the evidence and not the accuracy.
-    optimizer, n_restarts_optimizer, n_inducing, tol, device, random_state :
-        As in `AdaptiveKernelClassifier`.
+        Maximum number of L-BFGS iterations of each run. On four tables the log loss was
+        0.308 with 20 and 0.310 with 50.
+    tol : float, default=2.0
+        Largest entry of the gradient of the objective at which a run stops, in nats.
+    device : {"cuda"} or None, default=None
+        "cuda" computes on a GPU with CuPy and returns NumPy; None computes where X is.
+    random_state : int, RandomState or None, default=None
+        Seed of the folds and of the random starting points.
 
     Attributes
     ----------
     members_ : list of AdaptiveKernelClassifier
         Members of the mixture, fitted to all rows, by decreasing weight.
     weights_ : list of float
-        Their weights, summing to one.
+        Weights of the members, summing to one.
     feature_importances_ : ndarray of shape (n_features,)
-        Those of the members, averaged with their weights.
+        Mean of the members' importances, by their weights.
     best_params_ : dict
-        "kernel", "covariance_type" and "width".
+        "kernel", "covariance_type" and "width" of `best_estimator_`.
     best_score_ : float
-        Mean cross-validated score of `best_params_`.
+        Its mean cross-validated score.
     best_index_ : int
         Its row in `cv_results_`.
     best_estimator_ : AdaptiveKernelClassifier
         The best single candidate, fitted to all rows; not necessarily a member.
     cv_results_ : dict of arrays
-        In the format of `GridSearchCV`; holds the candidates that were evaluated.
+        Scores and times of the evaluated candidates, in the format of `GridSearchCV`.
     n_splits_ : int
-    weight_covariance_, regressor_, kernel_, alpha_, leave_one_out_log_loss_, n_iter_ :
-        As in `AdaptiveKernelClassifier`, of `best_estimator_`; so is `transform`.
-    classes_, X_train_, n_features_in_, feature_names_in_ :
-        As in `AdaptiveKernelClassifier`.
+        Number of folds.
+    classes_ : array of shape (n_classes,)
+        Labels of the classes, sorted.
+    weight_covariance_, regressor_, kernel_, alpha_, leave_one_out_log_loss_, \
+X_train_, n_iter_ :
+        Those of `best_estimator_`; `transform` uses it as well.
+    n_features_in_, feature_names_in_ : int, ndarray of shape (n_features_in_,)
+        Number of features seen in `fit`, and their names if X has string names.
 
-    References
-    ----------
-    Yao, Vehtari, Simpson and Gelman, "Using stacking to average Bayesian predictive
-    distributions", Bayesian Analysis 2018.
+    Notes
+    -----
+    Kernels are compared first, at the smallest and a middle width; then covariance
+    types, for the two best kernels; then all widths, for the best pair. A fold learns
+    from at most 600 rows and is scored on at most 1000. Weights of the mixture maximise
+    the log probability out of fold (stacking: Yao, Vehtari, Simpson and Gelman,
+    Bayesian Analysis 2018). Light members are left out while it falls by less than 1.
+    The kernels of members are learned from at most 1000 rows, their posterior from all.
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
     >>> from adaptive_kernels import AdaptiveKernelClassifierCV
-    >>> X = np.random.default_rng(0).standard_normal((60, 4))
-    >>> search = AdaptiveKernelClassifierCV(widths=(3, 100), covariance_types=["diag"])
-    >>> search.fit(X, X[:, 0] > 0).score(X, X[:, 0] > 0) > 0.9
-    True
+    >>> X, y = load_iris(return_X_y=True)
+    >>> search = AdaptiveKernelClassifierCV(widths=(1, 10), covariance_types=["diag"])
+    >>> model = make_pipeline(StandardScaler(), search).fit(X[::2], y[::2])
+    >>> print(model.predict_proba(X[[1, 51]]).round(1))
+    [[1. 0. 0.]
+     [0. 1. 0.]]
     """
 
     _parameter_constraints: dict = {
@@ -188,13 +207,13 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training inputs, used as given: put a scaler before this estimator.
+            Training inputs. They are not scaled: put a scaler before this estimator.
         y : array-like of shape (n_samples,)
             Labels of any type.
         sample_weight : array-like of shape (n_samples,), default=None
-            A row of weight w counts like w repeated rows. Weight 0 removes the row.
+            A row of weight w counts as w equal rows. Weight 0 removes the row.
         groups : array-like of shape (n_samples,), default=None
-            For a `cv` that keeps groups of rows together, such as `GroupKFold`.
+            Groups for a `cv` that keeps rows of a group together, such as `GroupKFold`.
 
         Returns
         -------
@@ -218,12 +237,12 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         if self.scoring is not None:
             scorer = ClassScorer(template, classes, self.scoring)
         folds = folds_of(self._splitter(codes), to_numpy(X), codes, groups, kept)
-        # In floats, since -1 is no unsigned integer.
+        # Targets become floats below: X may be of an unsigned type, which has no -1.
         targets = one_vs_rest_targets(codes, len(classes))
         sample = self._learning_rows(rows)
         templates = make_templates(kernels, self.covariance_types, **shared)
         for regressor in templates.values():
-            # Before the folds, whose work would be lost.
+            # Fail now, not after the work of all folds.
             regressor.check_memory(sample.X)
         found = search(
             templates,
@@ -256,7 +275,7 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         paths.run([leader], [(w, 1.0) for w in self._widths_of(leader[1])])
 
     def _widths_of(self, kind):
-        """Widths to try: a full covariance overfits labels at small ones."""
+        """Widths to try for a covariance type: a full one overfits at small widths."""
         wide = [w for w in self.widths if w >= FULL_WIDTH]
         return wide if kind == "full" and wide else self.widths
 
@@ -288,7 +307,7 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
 
     @property
     def feature_importances_(self) -> Array:
-        """Weighted mean of the members' importances: (d,)."""
+        """Mean of the members' importances, by their weights: (d,)."""
         check_is_fitted(self)
         shares = [member.feature_importances_ for member in self.members_]
         return average(self.weights_, shares)
@@ -301,7 +320,7 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
 
     @property
     def leave_one_out_log_loss_(self) -> float:
-        """That of `best_estimator_`."""
+        """Mean leave-one-out log loss of `best_estimator_`."""
         check_is_fitted(self)
         return self.best_estimator_.leave_one_out_log_loss_
 
@@ -312,9 +331,10 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
 
 
 def _two_widths(widths):
-    """Candidates by which pairs are compared: the smallest width and a middle one.
+    """Candidates to compare (kernel, covariance type) pairs: two widths.
 
-    At the smallest shows what only a kernel that adapts freely can find.
+    At the smallest width the kernel adapts freely, which some structure needs. The
+    other one is in the middle.
     """
     finite = sorted(w for w in widths if not isinf(w)) or [inf]
     chosen = dict.fromkeys([finite[0], finite[len(finite) // 2]])
@@ -322,7 +342,7 @@ def _two_widths(widths):
 
 
 def one_vs_rest_rows(regressor):
-    """Training rows of a regressor on one-vs-rest targets, with these as targets."""
+    """Training rows of a regressor, with its one-vs-rest targets in their own units."""
     data = regressor._training.data
     targets = regressor._training.targets.given(data.Y)
     return RowStream(data.X, targets, data.weights, regressor.device)
@@ -336,7 +356,7 @@ def class_log_density(regressor, X, targets):
 
 
 class ClassScorer:
-    """Score of a regressor on one-vs-rest targets as the classifier that it makes.
+    """Score of the classifier that a regressor on one-vs-rest targets gives.
 
     template : AdaptiveKernelClassifier
     classes : ndarray (C,)
@@ -348,7 +368,7 @@ class ClassScorer:
 
     def __call__(self, regressor, X, targets, sample_weight=None):
         """The score on rows X."""
-        # A fold has few rows, all of which count.
+        # A fold has at most 600 rows, few enough for an exact posterior.
         model = clone(self.template).set_params(n_inducing=None)
         model.n_features_in_ = regressor.n_features_in_
         model._adopt(regressor, one_vs_rest_rows(regressor))
@@ -359,12 +379,12 @@ class ClassScorer:
 
 
 def _without_scaling(params):
-    """Parameters of a candidate without the one scaling."""
+    """Parameters of a candidate without `scaling`: classifiers have one only."""
     return {name: value for name, value in params.items() if name != "scaling"}
 
 
 def _results_without_scaling(results):
-    """`cv_results_` of a regressor's search without its one scaling."""
+    """`cv_results_` without `scaling`: classifiers have one only."""
     kept = {name: values for name, values in results.items() if name != "param_scaling"}
     kept["params"] = [_without_scaling(params) for params in results["params"]]
     return kept

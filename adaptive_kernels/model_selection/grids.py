@@ -1,4 +1,4 @@
-"""Checks of the grids that a search goes over, and the estimators that it compares."""
+"""Checks of the grids of a search, and the estimators that it compares."""
 
 from math import inf
 from numbers import Real
@@ -9,9 +9,9 @@ from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
 
 
 def check_grids(kernels, covariance_types, **numbers):
-    """Raise ValueError where a grid is empty or holds what cannot be searched.
+    """Raise ValueError if a grid is empty or has an invalid value.
 
-    numbers : sequences of positive numbers, of which "widths" may be infinite
+    numbers : sequences of positive numbers by name; "widths" may contain infinity
     """
     if len(kernels) == 0:
         raise ValueError("kernels is empty: give at least one.")
@@ -26,7 +26,7 @@ def check_grids(kernels, covariance_types, **numbers):
 
 
 def make_templates(kernels, covariance_types, **parameters):
-    """A checked estimator for every pair of kernel index and covariance type."""
+    """Dict with a checked estimator for each (kernel index, covariance type)."""
     templates = {
         (k, kind): AdaptiveKernelRegressor(kernel, covariance_type=kind, **parameters)
         for k, kernel in enumerate(kernels)

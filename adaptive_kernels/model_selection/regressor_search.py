@@ -84,8 +84,7 @@ class AdaptiveKernelRegressorCV(
         Weight covariances to compare: one variance per feature, or all covariances.
     cv : int, cross-validation generator or iterable, default=None
         None means five folds up to 300 rows, three beyond. A number of folds is
-        shuffled with `random_state`, or with seed 0, because tables are often sorted.
-        Give a splitter for time series or groups.
+        shuffled, because tables are often sorted. Time series need a splitter.
     scoring : str, callable or None, default=None
         Score on rows held out; None is the mean predictive log density. With any other
         score the best candidate predicts alone: only densities can be mixed.
@@ -103,8 +102,8 @@ class AdaptiveKernelRegressorCV(
     n_restarts_optimizer : int, default=0
         Number of random starting points, in addition to the fixed ones.
     n_inducing : int, default=None
-        None fits members exactly; a number, with so many inducing points, for more rows
-        than n x n matrices allow. Takes one scaling only.
+        None fits members exactly. A number fits them with this many inducing points,
+        for more rows than n x n matrices allow, and with one scaling only.
     normalize_y : bool, default=True
         Fit to centred targets of unit variance. Predictions are in the units of y.
     max_iter : int, default=50
@@ -137,20 +136,18 @@ class AdaptiveKernelRegressorCV(
         Scores and times of all candidates, in the format of `GridSearchCV`.
     n_splits_ : int
         Number of folds.
-    n_features_in_ : int
-        Number of features seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, if X has string names for all columns.
+    n_features_in_, feature_names_in_ : int, ndarray of shape (n_features_in_,)
+        Number of features seen in `fit`, and their names if X has string names.
 
     Notes
     -----
     A fold learns from at most 400 random rows and is scored on at most 1000. Weights of
-    the mixture maximise the log density out of fold. Light members are left out while
-    it falls by less than 1 in total or 0.005 per row. In a prediction a member counts
-    with its weight over its standard deviation there. From 1800 rows on, members are
-    scored again after learning from up to 2000 rows. Final fits to more than 400 rows
-    start from solutions of the folds, and take at most ten iterations. Stacking is that
-    of Yao, Vehtari, Simpson and Gelman, Bayesian Analysis 2018.
+    the mixture maximise the log density out of fold (stacking: Yao, Vehtari, Simpson
+    and Gelman, Bayesian Analysis 2018). Light members are left out while it falls by
+    less than 1 in total or 0.005 per row. In a prediction a member counts with its
+    weight over its standard deviation there. From 1800 rows on, members are scored
+    again after learning from up to 2000 rows. Final fits to more than 400 rows start
+    from solutions of the folds, and take at most ten iterations.
 
     Examples
     --------
@@ -241,7 +238,7 @@ class AdaptiveKernelRegressorCV(
         X : array-like of shape (n_samples, n_features)
             Training inputs. They are not scaled: put a scaler before this estimator.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets. Outputs share the kernel and the noise.
+            Targets. Outputs share the kernel; each has a noise variance of its own.
         sample_weight : array-like of shape (n_samples,), default=None
             A row of weight w counts as w equal rows, in fitting and in scoring.
         groups : array-like of shape (n_samples,), default=None
@@ -329,23 +326,22 @@ class AdaptiveKernelRegressorCV(
     def predict(
         self, X: ArrayLike, return_std: bool = False, return_cov: bool = False
     ) -> Array | tuple[Array, Array]:
-        """Predict a new observation by the mixture: mean, and optionally its spread.
+        """Predict new observations by the mixture: mean, and optionally their spread.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            New inputs.
         return_std, return_cov : bool, default=False
+            Whether to return the standard deviation, or the covariance between rows, as
+            well. Both together raise RuntimeError.
 
         Returns
         -------
-        mean, and std or covariance if asked for
-            Shapes and units as in `AdaptiveKernelRegressor.predict`. The spread of the
-            members' means is part of that of the mixture.
-
-        Raises
-        ------
-        RuntimeError
-            If both `return_std` and `return_cov` are asked for.
+        mean, and std or covariance : arrays
+            In the units of y: (n_samples,), and for the covariance (n_samples,
+            n_samples), with a last axis n_outputs if y has one. Spread includes the
+            noise and the differences between the members' means.
         """
         X = self._validate_rows(X, "predict")
         return predict_mixture(self.members_, self.weights_, X, return_std, return_cov)

@@ -19,7 +19,7 @@ def evaluated_keys(paths):
 
 
 def results_table(paths, keys, kernels):
-    """The dict of arrays, with a row for each key."""
+    """`cv_results_`: a dict of arrays, with an entry for each key."""
     table = np.array(
         [[path.scores[candidate] for path in paths[pair]] for pair, candidate in keys],
         dtype=float,

@@ -12,7 +12,7 @@ from ..metrics._predictions import log_densities
 
 @dataclass(frozen=True)
 class HeldOutScore:
-    """What a search compares its candidates by.
+    """The score by which a search compares its candidates.
 
     log_density : callable, (model, X, y) -> log densities (n,) of y
     scorer : callable, (model, X, y, sample_weight=None) -> float, or None for the mean
@@ -23,7 +23,7 @@ class HeldOutScore:
     scorer: Callable[..., float] | None = None
 
     def __call__(self, model, X, y, sample_weight):
-        """The score and, if it is their mean, the log density of every row."""
+        """The score, and the log densities (n,) if the score is their mean, or None."""
         if self.scorer is None:
             weight = None if sample_weight is None else to_numpy(sample_weight)
             densities = self.log_density(model, X, y)

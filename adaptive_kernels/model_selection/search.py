@@ -1,4 +1,4 @@
-"""Search of regressors and classifiers: score candidates, stack, refit the members."""
+"""Search for regressors and classifiers: score candidates, mix, refit the members."""
 
 import warnings
 from dataclasses import dataclass, replace
@@ -13,13 +13,13 @@ from .width_path_search import WidthPathSearch
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search has found.
+    """Result of a search.
 
-    models : list of fitted estimators, the members of the mixture by decreasing weight,
-        and the best candidate where it is no member
-    weights : list of float, of the members
-    place_of_best : int, of the best candidate among the models
-    best_index : int, its row in `cv_results`
+    models : list of fitted estimators: the members of the mixture by decreasing weight,
+        then the best candidate if it is not a member
+    weights : list of float, weights of the members
+    place_of_best : int, index of the best candidate in `models`
+    best_index : int, row of the best candidate in `cv_results`
     cv_results : dict of arrays
     """
 
@@ -30,7 +30,7 @@ class SearchResult:
     cv_results: dict
 
     def attributes(self):
-        """What both searches show of it, by attribute."""
+        """Fitted attributes of a search estimator: dict, name -> value."""
         return {
             "members_": self.models[: len(self.weights)],
             "best_estimator_": self.models[self.place_of_best],
@@ -51,18 +51,19 @@ def search(
     ----------
     templates : dict, (kernel index, covariance type) -> AdaptiveKernelRegressor
     strategy : callable
-        Takes a `WidthPathSearch` and runs the candidates that it wants compared.
+        Called with a `WidthPathSearch`; it runs the candidates to compare.
     score : HeldOutScore
     folds : list of Fold
     data : tuple of X, y, sample weights or None
-        All rows; `folds` hold places of these.
+        All rows. `folds` has indices of these rows.
     final_data : tuple of X, y, sample weights or None
-        What the chosen candidates are fitted to; None means `data`.
+        Rows for the final fits; None means `data`.
     tolerance : float or None
-        Log likelihood that a smaller mixture may lose. None: it grows with the number
-        of rows, and if folds learn from few of many rows, finalists are scored again on
-        more of them.
+        Log likelihood that a smaller mixture may lose. None means a tolerance that
+        grows with the number of rows. Then finalists are also scored again after
+        learning from more rows, if folds have learned from few of many rows.
     n_jobs : int or None
+        Number of joblib workers.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def search(
     mixture = _mixture(paths.densities(keys), best, paths.counts(folds), tolerance)
     if tolerance is None and paths.is_thinned():
         mixture, best = _rescored_finalists(paths, keys, mixture, best)
-    # Members and the best candidate, each once.
+    # Members, then the best candidate if it is not one of them.
     chosen = list(dict.fromkeys([*mixture.indices.tolist(), best]))
     final_data = data if final_data is None else final_data
     models = paths.refit([keys[i] for i in chosen], final_data)
@@ -88,7 +89,7 @@ def search(
 
 
 def _check_scores(scores):
-    """Raise or warn where scores are not finite: such candidates are not chosen."""
+    """Raise if no score is finite, and warn if some are not: they are not chosen."""
     finite = np.isfinite(scores)
     if not finite.any():
         raise ValueError(
@@ -107,7 +108,7 @@ def _check_scores(scores):
 def _mixture(densities, best, counts, tolerance=None):
     """The sparse mixture of the candidates, or the best alone without densities.
 
-    As in the mean score every fold counts the same.
+    counts : weights of the rows held out, see `WidthPathSearch.counts`
     """
     if densities is None:
         return Mixture(np.array([best]), np.ones(1), np.nan)
@@ -115,7 +116,7 @@ def _mixture(densities, best, counts, tolerance=None):
 
 
 def _rescored_finalists(paths, keys, mixture, best):
-    """The mixture and the best candidate where finalists learn from more rows."""
+    """Mixture and best candidate, with finalists that learn from more rows."""
     chosen = paths.finalists(keys, [*mixture.indices.tolist(), best])
     scores, densities = paths.score_again([keys[i] for i in chosen])
     best = int(np.argmax(np.where(np.isfinite(scores), scores, -inf)))

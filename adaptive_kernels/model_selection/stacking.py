@@ -1,4 +1,4 @@
-"""Stacking: the mixture of predictive densities that is likeliest out of fold."""
+"""Stacking: the mixture of predictive densities of largest likelihood out of fold."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,23 @@ import numpy as np
 from .._arrays import namespace
 from ..inference.memory_limits import check_joint_memory
 
-# Log likelihood in nats that a smaller mixture may lose: what fitted weights gain by
-# chance, or a share of a nat for each row that is not worth another member.
+# Log likelihood in nats that a smaller mixture may lose: the larger of 1, which fitted
+# weights gain by chance, and 0.005 per row. With 0.005 the RMSE was 0.15 % higher, and
+# 3.3 members were left of 4.6.
 LEAST_LOSS, LOSS_PER_ROW = 1.0, 0.005
-# Log likelihood that EM may leave to the maximum.
+# EM stops when its log likelihood is this close to the maximum, in nats: far below the
+# loss that is accepted above.
 TOLERANCE = 0.05
 MAX_ITER = 10_000
+# Smallest standard deviation to divide by: the quotient stays finite.
 _TINY = 1e-150
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Members of a mixture, as columns of a table of densities, and their weights.
+    """A mixture of candidates, which are columns of a table of densities.
 
-    indices : ndarray (k,), by decreasing weight
+    indices : ndarray (k,), columns of the members, by decreasing weight
     weights : ndarray (k,), summing to one
     log_likelihood : float, of the observations under the mixture
     """
@@ -31,15 +34,16 @@ class Mixture:
 
 
 def best_mixture(log_densities, indices, counts, start=None):
-    """The mixture of the given columns of largest log likelihood, by EM.
+    """The weights of largest log likelihood for the given columns, by EM.
 
-    The log likelihood is concave in the weights, so n (max_k g_k - 1), with g the
-    factors that EM multiplies the weights by, bounds what is missing to its maximum.
+    EM multiplies weight k by g_k = sum_i counts_i p_ik / mixture_i / n, with n the sum
+    of the counts. The log likelihood is concave in the weights, so it is at most
+    n (max_k g_k - 1) below its maximum.
 
     log_densities : ndarray (n, m), of every observation under every candidate
     indices : ndarray (k,), candidates to mix
-    counts : ndarray (n,), how often each observation counts
-    start : ndarray (k,), positive; equal weights by default
+    counts : ndarray (n,), weights of the observations
+    start : ndarray (k,), positive first weights; equal ones by default
     """
     table = log_densities[:, indices]
     top = table.max(axis=1)
@@ -65,12 +69,14 @@ def acceptable_loss(counts):
 
 
 def sparse_mixture(log_densities, best, counts, tolerance=None):
-    """A mixture of few candidates that is nearly as likely as the best of all.
+    """A mixture of few candidates whose log likelihood is close to the maximum.
 
-    The lightest member is left out, again and again, while the log likelihood stays
-    within `tolerance`, or else `acceptable_loss(counts)`, of the maximum. The candidate
-    `best` alone is taken if it is within it. Candidates with an undefined density are
-    not mixed.
+    The candidate `best` alone is the result if its log likelihood is within the
+    tolerance of the maximum. Otherwise the member of smallest weight is removed, again
+    and again, as long as the log likelihood stays within it. Candidates with a density
+    that is not finite are not mixed.
+
+    tolerance : float, or None for `acceptable_loss(counts)`
     """
     alone = Mixture(np.array([best]), np.ones(1), counts @ log_densities[:, best])
     usable = np.flatnonzero(np.isfinite(log_densities).all(axis=0))
@@ -91,10 +97,10 @@ def sparse_mixture(log_densities, best, counts, tolerance=None):
 
 
 def predict_mixture(members, weights, X, return_std=False, return_cov=False):
-    """Mean, and standard deviation or covariance if asked for, of the mixture.
+    """Mean of the mixture, with its standard deviation or covariance if chosen.
 
-    At every row a member counts with its weight times its density at its own mean, so
-    that one that is unsure there, far from its data, say, leaves it to the others:
+    The weight of a member varies over rows: it is divided by its standard deviation at
+    the row. A member with a wide prediction there, far from its data, counts little:
 
         q_k(x) = w_k / std_k(x), normalised to sum to one over k
         mean(x) = sum_k q_k(x) mean_k(x)
@@ -120,7 +126,7 @@ def predict_mixture(members, weights, X, return_std=False, return_cov=False):
 
 
 def _moments(members, X, return_cov=False):
-    """Means and standard deviations, or covariances, of the members: two lists."""
+    """List of the members' means, and list of their standard deviations or covs."""
     options = {"return_cov": True} if return_cov else {"return_std": True}
     if return_cov:
         n_outputs = members[0].dual_coef_.shape[1]
@@ -130,7 +136,7 @@ def _moments(members, X, return_cov=False):
 
 
 def _outer(values):
-    """Products of all pairs of rows: (m, m) or (m, m, C)."""
+    """Products of the values of all pairs of rows: (m, m) or (m, m, C)."""
     return values[:, None, ...] * values[None, ...]
 
 

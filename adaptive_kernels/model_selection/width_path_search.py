@@ -1,6 +1,6 @@
 """Cross-validation over paths of widths, and fits of the winners to all rows.
 
-`WidthPathSearch` hands out the work; the functions below are what a worker does.
+`WidthPathSearch` distributes the tasks. The functions below it run in the workers.
 """
 
 import warnings
@@ -22,10 +22,11 @@ from ..inference.missed_structure import warn_if_missed
 from ..inference.subsampling import random_rows
 from ..inference.width_path import WidthPath, needs_relevance
 
-# Share of what adaptation gains on the best fold, in objective per observation, that it
-# gains on all that found the same, but for chance.
+# A fold has missed structure if its gain, in nats per observation, is below MISSED
+# times that of the best fold, less CHANCE for differences by chance.
 MISSED, CHANCE = 0.5, 0.1
-# Iterations on all rows that follow, from what the best fold has learned.
+# Iterations of the final fits to all rows. Thirty on 3000 rows of bicycle hire gave an
+# RMSE of 0.224 for 0.228, at three times the cost.
 REFINE_ITER = 10
 
 
@@ -33,10 +34,10 @@ REFINE_ITER = 10
 class Path:
     """Fits of one (kernel, covariance type) on one fold.
 
-    scores : dict, (width, scaling) -> (score, fit time, score time)
-    densities : dict, (width, scaling) -> log densities of the rows held out, for the
-        score that is their mean
-    widths : WidthPath, the solutions
+    scores : dict, (width, scaling) -> (score, fit time, score time), times in seconds
+    densities : dict, (width, scaling) -> log densities (n,) of the rows held out, or
+        None if the score is not their mean
+    widths : WidthPath, the solutions along widths
     """
 
     scores: dict = field(default_factory=dict)
@@ -52,6 +53,10 @@ class WidthPathSearch:
     folds : list of Fold
     score : HeldOutScore
     n_jobs : int or None
+
+    `paths` maps a pair to a list of Path, one for each fold; `starts` a pair to the
+    WidthPath explored on a sample of all rows; `again` a pair and a width to the
+    Solution for more rows, from `score_again`.
     """
 
     def __init__(self, templates, data, folds, score, n_jobs):
@@ -62,10 +67,11 @@ class WidthPathSearch:
     def run(self, pairs, candidates):
         """Extend the paths of the pairs to the (width, scaling) candidates.
 
-        A new path starts from that of another covariance type of the same kernel on the
-        same fold, or else from the kind of start that wins on a sample of all rows.
+        A new path starts from the path of another covariance type of the same kernel on
+        the same fold. If there is none, it starts from the family of starting points
+        that won on a sample of all rows.
         """
-        # Kernels in an order of their own, since the first explores for the others.
+        # The first kernel explores for all others: it must not depend on their order.
         for pair in sorted(pairs, key=lambda pair: str(self.templates[pair].kernel)):
             if pair not in self.paths:
                 self.paths[pair] = [Path() for _ in self.folds]
@@ -77,7 +83,7 @@ class WidthPathSearch:
         self._extend(self._missed(jobs), candidates, again=True)
 
     def _first_type(self, pair):
-        """The same kernel with its first covariance type, or None if that is it."""
+        """The pair of this kernel that ran first, or None if it is this pair."""
         first = next(p for p in self.paths if p[0] == pair[0])
         return None if first == pair else first
 
@@ -88,7 +94,7 @@ class WidthPathSearch:
                 self.paths[pair][i] = path
 
     def _task(self, pair, i, candidates, again):
-        """What extends a path on a fold, with the rows that it needs and no others."""
+        """The joblib task that extends a path on a fold; it gets only rows it needs."""
         fold = self.folds[i]
         start = {"start_index": None} if again else self._start(pair, i)
         seen = needs_relevance(start["start_index"])
@@ -104,11 +110,11 @@ class WidthPathSearch:
         )
 
     def _folds_found(self, pair):
-        """Whether the paths of a pair have found something to adapt to, all of them."""
+        """Whether adaptation has gained on all folds of a pair; False for None."""
         return pair is not None and all(p.widths.found() for p in self.paths[pair])
 
     def _start(self, pair, i):
-        """How the path of a pair on a fold starts."""
+        """Where the path of a pair on a fold starts: options of `_fit_path`."""
         first = self._first_type(pair)
         if first is None:
             few = len(self.folds[i].train) <= subsampling.FEW_ROWS
@@ -121,12 +127,12 @@ class WidthPathSearch:
         }
 
     def _won(self, pair):
-        """The start that won on all rows, and the width at which it did."""
+        """The family of starts that won on a sample of all rows, and its width."""
         path = self.starts[pair]
         return {"start_index": path.start_index, "free_width": path.free_width}
 
     def _missed(self, jobs):
-        """Paths that have found much less than others of the same pair."""
+        """The (pair, fold) jobs that gained much less than the pair's best fold."""
         return [
             (pair, i)
             for pair, i in jobs
@@ -140,9 +146,10 @@ class WidthPathSearch:
             return Parallel(n_jobs=self.n_jobs)(tasks)
 
     def _whole(self, pair, width):
-        """The path of all rows (a sample of them), explored.
+        """A path explored on a sample of all rows, at the smallest width.
 
-        Which start wins depends little on the kernel: that of another one is taken.
+        The winning family depends little on the kernel. If another kernel with this
+        covariance type was explored, its family is taken.
         """
         for (_, kind), path in self.starts.items():
             if kind == pair[1]:
@@ -154,7 +161,7 @@ class WidthPathSearch:
         return self.templates[pair]._start_path(rows, width, isotropic)
 
     def _rows(self, rows):
-        """Some rows of X, y and the weights: all that a task is sent."""
+        """X, y and weights of the given rows, which are sent to a task."""
         return [None if a is None else safe_indexing(a, rows) for a in self.data]
 
     def ranking(self):
@@ -169,7 +176,7 @@ class WidthPathSearch:
         return sorted(self.paths, key=best, reverse=True)
 
     def densities(self, keys):
-        """Log densities (n, candidates) of the rows held out, or None without them."""
+        """Log densities (n, candidates) of the rows held out, or None with a scorer."""
         if self.score.scorer is not None:
             return None
         columns = [
@@ -179,13 +186,14 @@ class WidthPathSearch:
         return np.stack(columns, axis=1)
 
     def is_thinned(self):
-        """Whether folds have learned from much fewer rows than they have."""
+        """Whether folds have three times as many rows as they learned from, or more."""
         return len(self.folds[0].many) >= 3 * subsampling.FOLD_ROWS
 
     def finalists(self, keys, indices):
-        """Candidates to be scored again: those given, and one that adapts freely.
+        """Indices of the candidates to score again: those given, and one more.
 
-        What a metric can learn may show in more rows only.
+        It has the first covariance type and the width nearest to one, so that it adapts
+        freely: some structure shows only in more rows.
         """
 
         def distance(i):
@@ -197,7 +205,7 @@ class WidthPathSearch:
     def score_again(self, keys):
         """Scores and log densities of candidates fitted to more rows of one fold.
 
-        Densities are None for scores that are no mean density.
+        The log densities are None if the score is not their mean.
         """
         fold = self.folds[0]
         train, held_out = self._rows(fold.many), self._rows(fold.held_out)
@@ -212,9 +220,7 @@ class WidthPathSearch:
         return np.array(scores), np.stack(densities, axis=1)
 
     def refit(self, keys, data):
-        """The candidates fitted to all rows, each from the best of several solutions.
-
-        These are the folds' and a fresh one.
+        """The candidates fitted to all rows, each from the best known solution.
 
         data : X, y, sample weights or None
         """
@@ -223,7 +229,7 @@ class WidthPathSearch:
         return [found[key] for key in keys]
 
     def _by_width(self, fit, keys, rows, **options):
-        """Map candidates to results of fits, which scalings of a width share."""
+        """Dict, candidate -> result of `fit`; one call fits all scalings of a width."""
         groups = {}
         for pair, (width, scaling) in keys:
             groups.setdefault((pair, width), []).append(scaling)
@@ -247,7 +253,7 @@ class WidthPathSearch:
         }
 
     def counts(self, folds):
-        """Weights of the rows held out, fold after fold, scaled to equal sums."""
+        """Weights of the rows held out, fold after fold; all folds have equal sums."""
         X, _, weights = self.data
         weights = np.ones(X.shape[0]) if weights is None else weights
         counts = [to_numpy(safe_indexing(weights, fold.held_out)) for fold in folds]
@@ -255,12 +261,15 @@ class WidthPathSearch:
         return np.concatenate([c * (mean / np.sum(c)) for c in counts])
 
     def warn_if_missed(self, model):
-        """Warn where a fitted model explains much less than a forest."""
+        """Warn if a fitted model explains much less than a small forest."""
         explained = max((path.explained for path in self.starts.values()), default=0.0)
         warn_if_missed(model._tuned.noise_share, explained)
 
     def _solutions(self, pair, width):
-        """Solutions to start from: each fold's, and one explored on all rows."""
+        """Solutions to start a fit to all rows from.
+
+        The one of `score_again`, or those of all folds and of the explored sample.
+        """
         if (pair, width) in self.again:
             return [self.again[pair, width]]
         paths = [path.widths for path in self.paths[pair]]
@@ -276,12 +285,12 @@ class WidthPathSearch:
 def extended_path(
     estimator, train, relevance, held_out, score, candidates, path, **start
 ):
-    """A path with more (width, scaling) pairs fitted and scored.
+    """A copy of a path with further (width, scaling) candidates fitted and scored.
 
-    train, relevance, held_out : (X, y, weights), to learn from, to see relevance in
-        (None where that is not needed), and to be scored on
+    train, relevance, held_out : (X, y, weights) to learn from, to measure relevances on
+        (None if not needed), and to be scored on
     score : HeldOutScore
-    start : see `FiniteWidthRegressor._fit_path`
+    start : options of `FiniteWidthRegressor._fit_path`
     """
     missing = [c for c in candidates if c not in path.scores]
     if not missing:
@@ -303,14 +312,14 @@ def extended_path(
 
 @contextmanager
 def _quietly():
-    """No warning where iterations end: the held-out score decides."""
+    """Ignore ConvergenceWarning: fits are compared by their held-out scores."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
 
 
 def scored_again(estimator, train, width, scalings, starts, score, held_out):
-    """Score, densities and solution at each scaling, learned from many rows."""
+    """List of (score, log densities, Solution), one for each scaling of a width."""
     models = _at_scalings(estimator, train, width, scalings, starts, estimator.max_iter)
     return [(*score(model, *held_out), model._tuned.solution) for model in models]
 
@@ -328,7 +337,7 @@ def fitted_to_all(estimator, rows, width, scalings, starts):
 
 
 def _at_scalings(estimator, train, width, scalings, starts, max_iter):
-    """One fit, and its copies at other scalings."""
+    """Models of one width, one for each scaling: the first is tuned, others solved."""
     model = clone(estimator).set_params(
         width=width, scaling=scalings[0], max_iter=max_iter
     )

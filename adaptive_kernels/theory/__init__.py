@@ -1,4 +1,8 @@
-"""Statistical theory of wide networks: pure functions of arrays."""
+"""Statistical theory of wide networks, as pure functions of arrays.
+
+Estimators call these functions. Use them directly to compare theories with each other
+or with sampled networks.
+"""
 
 from ..inference.evidence import (
     Data,

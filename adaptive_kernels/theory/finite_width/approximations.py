@@ -1,4 +1,4 @@
-"""The theories by name, what each requires, and the posterior each gives."""
+"""The theories by name, their requirements, and their posteriors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ from .tree_level import tree_level
 class Approximation:
     """A theory of the finite network: how it is solved, and what it requires.
 
-    rescaling : callable or None, (spectrum, noise, width) -> OutputStatistics, of the
-        theories that rescale the kernel
+    rescaling : callable or None, (spectrum, noise, width) -> OutputStatistics, for a
+        theory that rescales the kernel
     gaussian : bool, whether it learns a weight covariance
     all_rows : bool, whether it needs all training rows at once
-    nngp : bool, whether the kernel must be that of a Bayesian network
-    one_layer : bool, whether there may be one hidden layer only
-    one_output : bool, whether there may be one output only, at any depth
+    nngp : bool, whether the kernel must be an NNGP, that of a Bayesian network
+    one_layer : bool, whether it is limited to one hidden layer
+    one_output : bool, whether it is limited to one output, at any depth
     linear : bool, whether the activation must be linear
     """
 
@@ -40,24 +40,25 @@ class Approximation:
     linear: bool = False
 
     def check(self, name, network, outputs):
-        """Raise ValueError where a requirement is not met, and say what to take."""
+        """Raise ValueError if a requirement is not met, and say what to use instead."""
         if self.nngp and network.is_ntk:
             raise ValueError(
                 f"approximation={name!r} is a theory of Bayesian networks, whose "
-                "kernel is NNGP: take that instead of NTK, or approximation='gaussian'."
+                "kernel is NNGP: use it instead of NTK, or approximation='gaussian'."
             )
         if self.one_layer and network.depth > 1:
             raise ValueError(
-                f"approximation={name!r} has one hidden layer, got "
-                f"depth={network.depth}: take 'rescaling' or 'gaussian', or depth=1."
+                f"approximation={name!r} is for one hidden layer, got "
+                f"depth={network.depth}: use 'rescaling' or 'gaussian', or depth=1."
             )
         if self.linear and linear_gain(network) is None:
             raise ValueError(
                 f"approximation={name!r} needs a linear network, "
-                "activation='identity': take 'rescaling' or 'sampled' for other "
+                "activation='identity': use 'rescaling' or 'sampled' for other "
                 "activations."
             )
-        # Several layers have a scale each, which several outputs would share.
+        # Each layer has one scale. The theory does not cover several outputs that share
+        # the scales of several layers.
         several_scales = self.rescaling is not None and network.depth > 1
         if outputs > 1 and (self.one_output or several_scales):
             raise ValueError(
@@ -81,15 +82,15 @@ APPROXIMATIONS = {
 
 
 def check_theory(name, network, outputs):
-    """Raise ValueError where a theory does not exist for a network."""
+    """Raise ValueError if a theory does not apply to a network."""
     APPROXIMATIONS[name].check(name, network, outputs)
 
 
 def solve_theory(name, data, point, width, neighbour=None):
     """Posterior of a theory at given hyperparameters, and its log evidence.
 
-    `neighbour` is the posterior of the same theory at another scaling, whose
-    eigendecomposition serves again for kernels that only change their size.
+    `neighbour` is the posterior of the same theory at another scaling. If the scaling
+    only multiplies the kernel, its eigendecomposition is used again.
     """
     theory = APPROXIMATIONS[name]
     if theory.gaussian or (name == "sampled" and isinf(width)):

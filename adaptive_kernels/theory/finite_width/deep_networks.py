@@ -1,8 +1,8 @@
 """One scale per layer: kernel rescaling of a network with several hidden layers.
 
-In a network with L hidden layers of N units the second moment of a layer's activations,
-seen from above, is the NNGP's times a scale s_l, a priori Gamma(N / 2, rate N / 2). The
-saddle point of
+In a network with L hidden layers of N units the second moment of the activations of
+layer l, as the next layer sees it, is that of the NNGP times a scale s_l. The prior of
+s_l is Gamma(N / 2, rate N / 2). The saddle point of
 
     sum_l (N / 2) (t_l - e^{t_l}) + log evidence of K(s_1, ..., s_L),    t = log s,
 
@@ -23,11 +23,16 @@ from ...inference.evidence import Data, Hyperparameters, kernel_factor, trace_sl
 from ...inference.factorization import evidence_cotangent
 from .._checks import check_width
 
+# Bound of the log scales, far beyond any solution: e^40 = 2e17.
 _BOUND = 40.0
 
 
 def layer_scales(data: Data, point: Hyperparameters, *, width: float) -> np.ndarray:
-    """Scales of all layers at the saddle point nearest to the NNGP's.
+    """Scale of the kernel in each layer of a deep network of finite width.
+
+    Use it to see how far a network of this width is from its Gaussian process, which
+    has the scales 1. The search starts there and finds the nearest saddle point. Each
+    step costs one factorisation of the kernel matrix.
 
     Parameters
     ----------
@@ -41,6 +46,7 @@ def layer_scales(data: Data, point: Hyperparameters, *, width: float) -> np.ndar
     Returns
     -------
     ndarray (depth,)
+        Scales from the first to the last hidden layer.
 
     Raises
     ------
@@ -50,7 +56,12 @@ def layer_scales(data: Data, point: Hyperparameters, *, width: float) -> np.ndar
     Warns
     -----
     ConvergenceWarning
-        If the search stops before the gradient vanishes.
+        If the search stops at a gradient above 1e-3 nats.
+
+    References
+    ----------
+    Li and Sompolinsky, Physical Review X 2021; Pacelli et al., Nature Machine
+    Intelligence 2023.
 
     Examples
     --------
@@ -65,7 +76,7 @@ def layer_scales(data: Data, point: Hyperparameters, *, width: float) -> np.ndar
     if data.Y.shape[1] > 1:
         raise ValueError(
             "approximation='rescaling' at depth > 1 has one output, got "
-            f"{data.Y.shape[1]}: fit the outputs one by one, or take depth=1."
+            f"{data.Y.shape[1]}: fit the outputs one by one, or use depth=1."
         )
     check_width(width)
     depth, size = point.network.depth, data.observations()
@@ -96,7 +107,7 @@ def layer_scales(data: Data, point: Hyperparameters, *, width: float) -> np.ndar
 
 
 def _log_posterior(data, point, width, t):
-    """Log posterior of the log scales t, without a constant, and its gradient."""
+    """Log posterior of the log scales t up to a constant, and its gradient."""
     scales = tuple(np.exp(t).tolist())
     point = replace(point, network=replace(point.network, scales=scales))
     F, v, factored = kernel_factor(data, point)

@@ -10,15 +10,17 @@ from .scale_likelihood import ScaleLikelihood
 
 
 def exact(spectrum: Spectrum, *, noise: float, width: float) -> OutputStatistics:
-    """The integral over the scale, by quadrature: exact for a linear network.
+    """Exact posterior of a linear network with one hidden layer and one output.
 
-    For any other network it is the mixture of its rescaled Gaussian processes, which
-    ignores that the shape of the kernel adapts.
+    Use it as the truth to which other theories are compared. It integrates over the
+    scale of the kernel by quadrature, in O(n) operations per node. For any other
+    network it is the mixture of rescaled Gaussian processes: the adaptation of the
+    kernel's shape is left out.
 
     Parameters
     ----------
     spectrum : Spectrum
-        Of the NNGP kernel and the targets; one output.
+        Spectrum of the NNGP kernel, with the targets of one output.
     noise : float
         Noise variance.
     width : float
@@ -27,7 +29,8 @@ def exact(spectrum: Spectrum, *, noise: float, width: float) -> OutputStatistics
     Returns
     -------
     OutputStatistics
-        Mean, covariance, evidence and weight covariance, all exact.
+        Mean, covariance, evidence and weight covariance, all exact for a linear
+        network.
 
     Raises
     ------
@@ -44,7 +47,7 @@ def exact(spectrum: Spectrum, *, noise: float, width: float) -> OutputStatistics
     0.985
     """
     spectrum.check(noise, width)
-    one_output(spectrum, "exact", "take 'rescaling', or sample the network")
+    one_output(spectrum, "exact", "use 'rescaling', or sample the network")
     if isinf(width):
         return infinite_width(spectrum, noise)
     scales, shares, evidence = ScaleLikelihood(spectrum, noise, width).quadrature()

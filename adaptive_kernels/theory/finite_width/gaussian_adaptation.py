@@ -1,9 +1,9 @@
 """Gaussian adaptation: the weight covariance of a finite network at given noise.
 
 The posterior of a hidden unit's input weights is approximated by N(0, Sigma), with
-Sigma at a maximum of the regularised evidence (`inference/evidence.py`). Several maxima
-may exist; those reached from the prior, from a spike along the tree level's direction
-and from a given start are compared.
+Sigma at a maximum of the regularised evidence (`inference/evidence.py`). There may be
+several maxima. The optimizer starts from the prior, from a spike along the direction of
+the tree level, and from a given start, and the best maximum is returned.
 """
 
 import warnings
@@ -32,20 +32,23 @@ class GaussianAdaptation:
     Attributes
     ----------
     posterior : GaussianPosterior
-        Gaussian process with the kernel K(Sigma); `mean`, `variance` and `covariance`
-        of f at rows X.
+        Gaussian process with the kernel K(Sigma). Its methods `mean`, `variance` and
+        `covariance` describe f at rows X.
     weight_covariance : ndarray (d, d) or (d,)
-        Sigma; the prior is weight_variance / d.
+        Sigma. Without a metric the prior is weight_variance / d times the identity.
     metric_sqrt : ndarray (d, d) or (d,) or None
-        Of the metric relative to the prior's, to start from elsewhere.
+        Root of the metric relative to that of the prior, from which another call can
+        start.
     objective : float
-        Ranks maxima at the same width; no evidence, and not comparable across widths.
+        Regularised evidence. Use it to compare maxima at the same width only.
     log_evidence : float
-        Of the Gaussian process with Sigma taken for given.
+        Log evidence of the Gaussian process with Sigma held fixed.
     effective_dof : float
-        tr[(K + noise)^{-1} K].
+        Effective degrees of freedom, tr[(K + noise)^{-1} K].
     converged : bool
+        Whether the gradient fell below ten times `tol`.
     n_iter : int
+        Iterations from all starts together.
     """
 
     posterior: GaussianPosterior
@@ -73,40 +76,52 @@ def gaussian_adaptation(
 ) -> GaussianAdaptation:
     """Adapt the input-weight covariance of a network at fixed hyperparameters.
 
+    Use it to see which input directions a network of finite width learns. Estimators
+    that also tune the hyperparameters are `AdaptiveKernelRegressor` and its search. An
+    iteration costs one factorisation of the kernel matrix, O(n^3).
+
     Parameters
     ----------
     kernel : NNGP
-        Of the network at infinite width; its metric shapes the prior covariance.
+        Kernel of the network at infinite width. Its metric is that of the prior.
     X : array (n, d)
+        Training rows.
     y : array (n,) or (n, C)
+        Targets, used as given.
     noise : float
         Noise variance.
     width : float
         Number of hidden units.
     tree : bool, default=False
-        Leave the log determinant out of the objective: the saddle point proper.
+        Whether to leave the log determinant out of the objective, which gives the
+        saddle point of the tree level.
     covariance_type : {"full", "diag"}, default="full"
+        A full covariance matrix, or one variance per feature.
     start : GaussianAdaptation, default=None
-        Solution at a nearby scaling or width, another point to start from.
+        Solution at a nearby scaling or width, used as one more starting point.
     max_iter : int, default=2000
+        Largest number of iterations from each starting point.
     tol : float, default=1e-5
-        Gradient entry of the objective at which to stop, in nats.
+        Gradient entry of the objective, in nats, at which the optimizer stops.
 
     Returns
     -------
     GaussianAdaptation
-        Exact at tree level for linear networks. For others the Gaussian shape is an
-        approximation whose error does not vanish with the width: at mean-field scaling
-        the train discrepancy is some 25 % off for erf and up to 75 % for ReLU, output
-        variances are too small, and the corrections of relative order n / width are
-        missing. Directions are found all the same.
+
+    Notes
+    -----
+    With `tree` it is exact for linear networks at tree level. For other networks the
+    Gaussian shape is an approximation whose error does not vanish with the width. At
+    mean-field scaling the train discrepancy is wrong by some 25 % for erf and by up to
+    75 % for ReLU, output variances are too small, and corrections of relative order
+    n / width are missing. The directions that a network learns are found nevertheless.
 
     Raises
     ------
     ValueError
         If a parameter is out of range.
     numpy.linalg.LinAlgError
-        If the kernel matrix plus noise is not positive definite.
+        If the kernel matrix plus noise is not positive definite in double precision.
 
     Warns
     -----
@@ -149,8 +164,9 @@ def gaussian_adaptation(
     solution = adapt(problem, [] if start is None else [start.metric_sqrt])
     if not solution.converged:
         warnings.warn(
-            f"The covariance stopped after {solution.n_iter} iterations at a gradient "
-            f"of {solution.residual:.1e} nats, tol={tol:.1e}: raise max_iter or tol.",
+            f"The optimizer of the covariance stopped after {solution.n_iter} "
+            f"iterations at a gradient of {solution.residual:.1e} nats, above "
+            f"tol={tol:.1e}: raise max_iter or tol.",
             ConvergenceWarning,
             stacklevel=2,
         )
@@ -176,9 +192,10 @@ def gaussian_adaptation(
 
 
 def adapt(problem, starts):
-    """The best of the maxima reached from the prior, a spike and given roots.
+    """The best Solution from the prior, a spike, and given metric roots.
 
-    The problem frees no hyperparameter. Returns a Solution.
+    problem : EvidenceProblem without free hyperparameters
+    starts : sequence of roots, (d,), (d, d) or None
     """
     template = problem.template
     subset = problem.data.with_inducing_points(template).inducing_subset()
@@ -196,10 +213,10 @@ def adapt(problem, starts):
 
 
 def spike_metric_sqrt(data, point, width):
-    """Root (d, d) of the metric I + spike that a linear network would learn.
+    """Root (d, d) of identity plus spike, the metric that a linear network would learn.
 
-    The spike lies along X'u with the dual u of the tree level, and is as strong as
-    the tree level's scale says. None without noise or without a signal.
+    The spike lies along X'u with the dual u of the tree level. Its eigenvalue is the
+    scale of the tree level. None without noise or without a signal.
     """
     if not point.alpha > 0:
         return None

@@ -1,10 +1,11 @@
 """Output statistics of finite networks, from standard to mean-field scaling.
 
-Given the NNGP kernel K0 of the training rows, a network of `width` N whose kernel keeps
-its shape has outputs that are Gaussian with kernel s K0 at fixed scale s = |a|^2 / g_a,
-whose prior is Gamma(N / 2, rate N / 2). This is exact for a linear network with one
-hidden layer, and the kernel-rescaling approximation for any other. The theories
-differ in how they treat s; all cost O(n) once the spectrum of K0 is known:
+Let K0 be the NNGP kernel of the training rows, and N the width of a network whose
+kernel keeps its shape. At fixed scale s = |a|^2 / g_a of the readout weights its
+outputs are Gaussian with kernel s K0. The prior of s is Gamma(N / 2, rate N / 2). This
+is exact for a linear network with one hidden layer. For any other network it is the
+kernel-rescaling approximation. The theories differ in how they treat s. All cost O(n)
+once the spectrum of K0 is known:
 
 - `tree_level`: saddle point of the field theory, without fluctuations;
 - `one_loop`: its first correction, of relative order n / N;
@@ -41,21 +42,29 @@ class OutputStatistics:
         Scale of the kernel in the mean: Q at tree level, Q_eff at one loop, s at the
         scale saddle, E[s] for the exact theory.
     dual : ndarray (r, C)
+        Coefficients of the mean.
     prior_scale : ndarray (C,)
+        p, scale of the kernel of each rotated output before the data are known.
     reduction : ndarray (r, C)
+        q, by which the data reduce the covariance of each rotated output.
     rotation : ndarray (C, C)
+        R, eigenvectors of `scale`.
     drift : ndarray (r, k)
-        Fluctuations of the scale move the mean together at all rows: the direction in
-        which the outputs vary more than those of any rescaled Gaussian process.
+        Direction in which the mean moves when the scale fluctuates. A network's outputs
+        vary along it more than those of any rescaled Gaussian process.
     log_evidence : float
+        Log density of the targets.
     effective_dof : float
         Effective degrees of freedom, tr[(noise + s K0)^{-1} s K0], mean over outputs.
         Divided by the width it is the size of the one-loop correction.
     tilt : ndarray (r, k)
+        Growth of the weight covariance, see :meth:`weight_covariance`.
     loss : ndarray (r,)
-        Of the weight covariance, see :meth:`weight_covariance`.
+        Shrinkage of the weight covariance, see :meth:`weight_covariance`.
     width : float
+        Number of hidden units N.
     converged : bool
+        Whether the equations of the theory were solved.
     """
 
     theory: str
@@ -102,10 +111,12 @@ class OutputStatistics:
     def weight_covariance(self, projections: np.ndarray) -> np.ndarray:
         """Covariance (p, p) of a hidden unit's input weights in a linear network.
 
-        In whitened coordinates, where the prior is the identity and
-        K0 = gain F F' with the gain of readout and activation:
-        I + (gain / N) F'V [T T' - diag(l)] V'F, with `tilt` T and `loss` l. The tilt
-        grows a spike along F'u, the loss is the shrinkage by what the data determine.
+        In coordinates in which the prior is the identity and K0 = gain F F', where the
+        gain is that of readout and activation, it is
+
+            I + (gain / N) F'V [T T' - diag(l)] V'F,    `tilt` T, `loss` l.
+
+        T adds a spike along F'u. l shrinks the directions that the data determine.
 
         Parameters
         ----------
@@ -115,7 +126,7 @@ class OutputStatistics:
         Returns
         -------
         ndarray (p, p)
-            Widths below the number of outputs belong to no network: there its
+            If the width is below the number of outputs no such network exists, and
             negative eigenvalues are set to zero.
         """
         spike = projections @ self.tilt
@@ -131,9 +142,9 @@ class OutputStatistics:
 
 
 def fixed_scale(theory, spectrum, noise, width, scale, **known):
-    """Statistics of the Gaussian process with kernel `scale` K0, before fluctuations.
+    """Statistics of the Gaussian process with kernel `scale` K0.
 
-    `known` replaces what a theory knows better.
+    `known` replaces fields that a theory computes otherwise.
     """
     s, rotation = np.linalg.eigh(np.asarray(scale))
     c, _ = spectrum.rotated(rotation)
@@ -157,20 +168,20 @@ def fixed_scale(theory, spectrum, noise, width, scale, **known):
 
 
 def with_prior(saddle, terms):
-    """The evidence with what the prior of the scale gives, N / 2 times the terms."""
+    """Statistics with N / 2 times the terms, of the scale's prior, in the evidence."""
     evidence = saddle.log_evidence + saddle.width / 2 * float(np.sum(terms))
     return replace(saddle, log_evidence=evidence)
 
 
 def _gaussian_evidence(spectrum, noise, scales, rotation):
-    """Log density of the targets.
+    """Log density of the targets under a Gaussian process.
 
     Rotated output j has kernel scales[j] * K0, plus noise: `scales` (C,) are the
     eigenvalues of the scale of the kernel, `rotation` (C, C) its eigenvectors.
     """
     coefficients, null_squares = spectrum.rotated(rotation)
     variance = noise + spectrum.eigenvalues[:, None] * scales
-    # -2 log N(c; 0, variance), and the same in the null space of K0, where noise is all
+    # -2 log N(c; 0, variance); in the null space of K0 the variance is the noise
     minus_two_log = np.sum(np.log(2 * pi * variance) + coefficients**2 / variance)
     if spectrum.null_rows:
         minus_two_log += len(scales) * spectrum.null_rows * log(2 * pi * noise)
@@ -184,7 +195,7 @@ def infinite_width(spectrum, noise):
 
 
 def one_output(spectrum, name, cure):
-    """Raise where a theory is known for one output only."""
+    """Raise ValueError if there are several outputs, with the cure in the message."""
     if spectrum.outputs > 1:
         raise ValueError(
             f"approximation='{name}' has one output, got {spectrum.outputs}: {cure}."

@@ -22,13 +22,14 @@ from .rescaling import scale_saddle
 class RescaledPosterior(KernelPosterior):
     """Posterior under a theory that rescales the kernel.
 
-    Rows of weight w are whitened: multiplied by its square root.
+    The noise of a row of weight w is alpha / w. Whitening, by diag(w)^{1/2}, makes it
+    the same for all rows.
 
     point : Hyperparameters
     X : array (n, d), training rows
     theory : callable, (spectrum, noise, width) -> OutputStatistics
     spectrum : Spectrum, of the whitened kernel matrix and targets
-    factor : array (n, r), eigenvectors of the whitened kernel matrix, whitened
+    factor : array (n, r), diag(w)^{1/2} V, with eigenvectors V of the whitened matrix
     statistics : OutputStatistics
     """
 
@@ -71,8 +72,8 @@ class RescaledPosterior(KernelPosterior):
     def fit(cls, data, point, theory, width, relative=None):
         """The posterior of a theory at finite width, and its log evidence.
 
-        `relative` is a posterior of the same data, and the factor from its kernel to
-        this one: they share their eigendecomposition.
+        `relative` is None, or a posterior of the same data and the factor from its
+        kernel to this one. Its eigendecomposition is then used again.
         """
         if point.network.depth > 1 and theory is scale_saddle and not isinf(width):
             point = _with_layer_scales(data, point, width=width)
@@ -88,13 +89,13 @@ class RescaledPosterior(KernelPosterior):
         evidence = statistics.log_evidence + data.weight_term(point.alpha)[0]
         evidence += _white_jacobian(data)
         if point.network.scales:
-            # Their priors; fluctuations of the lower layers' scales are left out.
+            # Priors of these scales; their fluctuations are left out.
             t = np.log(point.network.scales)
             evidence += width / 2 * float(np.sum(t - np.expm1(t)))
         return cls(point, data.X, theory, spectrum, vectors, statistics), evidence
 
     def evidence(self, data, point):
-        """Log evidence of the targets at another point, same theory and width."""
+        """Log evidence of the targets at another point, for this theory and width."""
         return self.fit(data, point, self.theory, self.statistics.width)[1]
 
     def leave_one_out(self, data):
@@ -107,7 +108,7 @@ class RescaledPosterior(KernelPosterior):
         )
         outside = 0.0
         if self.spectrum.null_rows:
-            # The inverse outside the span is (I - V V') / noise.
+            # Outside the span of V the inverse of K + noise is (I - V V') / noise.
             outside = _white(data)[:, None] ** 2 / self.point.alpha
             inverse = inverse - 1 / self.point.alpha
         precision = self.factor**2 @ inverse + outside
@@ -132,14 +133,14 @@ class RescaledPosterior(KernelPosterior):
 
 
 def _with_layer_scales(data, point, width):
-    """The point with all layers' scales but the last, which the theory solves for."""
+    """The point with the scales of all layers but the last, which the theory finds."""
     scales = layer_scales(data, point, width=width)
     network = replace(point.network, scales=(*scales[:-1].tolist(), 1.0))
     return replace(point, network=network)
 
 
 def linear_gain(network):
-    """K0 / (F F') of a linear network with one hidden layer, else None."""
+    """The number g with K0 = g F F' of a linear network with one layer, or None."""
     activation = network.activation
     linear = isinstance(activation, PiecewiseLinear) and network.depth == 1
     if not linear or activation.negative != activation.positive or network.is_ntk:
@@ -160,6 +161,7 @@ def _spectrum(data, point):
 
 
 def _white(data):
+    """Square roots (n,) of the weights."""
     xp = namespace(data.X)
     if data.weights is None:
         return xp.ones_like(data.X[:, 0])
@@ -167,7 +169,7 @@ def _white(data):
 
 
 def _white_jacobian(data):
-    """Log determinant of the whitening, for the density of the raw targets."""
+    """Log determinant of the whitening: from whitened targets to those given."""
     if data.weights is None:
         return 0.0
     xp = namespace(data.weights)

@@ -15,19 +15,20 @@ from .output_statistics import (
 )
 from .scale_likelihood import ScaleLikelihood
 
+# Largest number of iterations for the scale of several outputs.
 _MAX_ITER = 2000
 
 
 def scale_saddle(spectrum: Spectrum, *, noise: float, width: float) -> OutputStatistics:
-    """Kernel rescaling to all orders in n / N: the saddle point of the scale.
+    """Posterior of a finite network by kernel rescaling, to all orders in n / N.
 
-    Solves 1/s = 1 - u'K0 u / N + tr[(noise + s K0)^{-1} K0] / N, the equation of the
-    proportional limit n ~ N. Of several roots the most probable is taken.
+    Use it for any number of outputs, and where training rows are not few against the
+    width. It costs O(n) operations per step once the spectrum is known.
 
     Parameters
     ----------
     spectrum : Spectrum
-        Of the NNGP kernel and the targets.
+        Spectrum of the NNGP kernel, with the targets.
     noise : float
         Noise variance.
     width : float
@@ -36,14 +37,29 @@ def scale_saddle(spectrum: Spectrum, *, noise: float, width: float) -> OutputSta
     Returns
     -------
     OutputStatistics
-        For a linear network the mean is right within 1 % at any scaling, covariance
-        and evidence (Laplace approximation) likewise; with several outputs the
-        covariance takes the scale for certain and the evidence is that of the saddle.
+        For a linear network with one output, mean, covariance and evidence (by the
+        Laplace approximation) are right within 1 % at any scaling. With several outputs
+        fluctuations of the scale are left out of covariance and evidence.
 
     Raises
     ------
     ValueError
         If the noise is zero and the kernel matrix singular.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the iteration for several outputs stops early.
+
+    Notes
+    -----
+    It solves 1/s = 1 - u'K0 u / N + tr[(noise + s K0)^{-1} K0] / N, the equation of the
+    proportional limit n ~ N. Of several roots the most probable one is used.
+
+    References
+    ----------
+    Li and Sompolinsky, Physical Review X 2021; Pacelli et al., Nature Machine
+    Intelligence 2023.
 
     Examples
     --------
@@ -81,8 +97,9 @@ def scale_saddle(spectrum: Spectrum, *, noise: float, width: float) -> OutputSta
 def matrix_saddle(spectrum, noise, width, *, loops):
     """Scale (C, C) of several outputs, and whether the iteration converged.
 
-    Iterates S (I + T/N) = I + S^{1/2} (U'K0 U / N) S^{1/2}, damped by a half, with
-    T = tr[(noise + S K0)^{-1} K0] for `loops` = 1 and without it at tree level.
+    The iteration solves S (I + T/N) = I + S^{1/2} (U'K0 U / N) S^{1/2} and goes half of
+    the way in every step. T = tr[(noise + S K0)^{-1} K0] if `loops` is 1; at tree level
+    it is 0.
     """
     lam, c = spectrum.eigenvalues[:, None], spectrum.projections
     scale = np.eye(c.shape[1])

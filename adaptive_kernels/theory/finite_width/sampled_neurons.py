@@ -1,14 +1,14 @@
 """Finite-width theory with sampled neurons: tree level and one loop, any activation.
 
-A network with one hidden layer of N units has the pre-activations h = F w of its
-neurons, w ~ N(0, I) a priori, and the output f = sum_i a_i phi(h_i) with readout
-variance g / N. For targets y with noise variance kappa, and z = u' phi(F w),
+A network has one hidden layer of N units. A neuron has the pre-activations h = F w on
+the training rows, with w ~ N(0, I) a priori. The output is f = sum_i a_i phi(h_i) with
+readout variance g / N. For targets y with noise variance kappa, and z = u' phi(F w),
 
     p(y) = int du exp Psi(i u) / (2 pi)^n,
     Psi(u) = -u'y + (kappa / 2) u'u + N log E_w exp[(g / 2 N) z^2],
 
-which is convex. At its minimum neurons follow the tilted density, prior times
-exp[(g / 2 N) z^2], and with averages < > over it
+which is convex. At its minimum neurons follow the tilted density, the prior times
+exp[(g / 2 N) z^2]. With averages < > over this density
 
     y = kappa u + g <z phi>,    f(x) = g <z phi(x)>                    (tree level),
     M = Psi'' = kappa I + N [<w2 phi phi'> - m m'],
@@ -20,10 +20,10 @@ a new row in place of k:
 
     f_1 = f + (1/2) K_*t M^{-1} L' - (1/2) L'_*,    K_ab = N [<w2 phi_a phi_b'> - m m'].
 
-Averages are over sampled neurons, so nothing is assumed of phi or of the density, which
-is far from Gaussian where a network learns much. The neurons are those of the prior as
-long as their weights are even enough, else of the tilted density, by sequential Monte
-Carlo (Del Moral, Doucet and Jasra 2006) with Hamiltonian moves.
+Averages are over sampled neurons. So nothing is assumed of phi or of the density, which
+is far from Gaussian if a network learns much. Neurons are drawn from the prior as long
+as their weights are even enough. Otherwise they are drawn from the tilted density, by
+sequential Monte Carlo (Del Moral, Doucet and Jasra 2006) with Hamiltonian moves.
 """
 
 from dataclasses import dataclass
@@ -55,11 +55,14 @@ from .sampled_one_loop import (
 from .sequential_monte_carlo import neurons_of_prior, sequential_monte_carlo
 from .tilted_distribution import Neurons, Problem, Solution, couplings, curvature
 
+# New rows that are predicted at once.
 ROWS = 1024
+# Smallest effective sample size without a warning: averages are then right to 5 %.
 LEAST_SIZE = 500
-# Sampling errors of one loop beyond both, relative to the targets and to the tree
-# level's, mean that few neurons carry the correction. On networks that were sampled the
-# ratio was below 4 where one loop was right, and above 7 where it was not.
+# The sampling error of one loop is too large if it exceeds this share of the targets
+# and this multiple of the tree level's error: then few neurons carry the correction. In
+# comparisons with sampled networks the ratio was below 4 where one loop was right, and
+# above 7 where it was wrong.
 LARGEST_ERROR = 0.03
 LARGEST_RATIO = 5
 
@@ -73,7 +76,7 @@ def _log_evidence(problem, solution):
 
 @dataclass(frozen=True)
 class SampledTheory:
-    """Posterior of a finite network's output; made by `sampled`.
+    """Posterior of a finite network's output, as `sampled` returns it.
 
     Attributes
     ----------
@@ -87,22 +90,24 @@ class SampledTheory:
         Log density of the targets, to one loop. Its sampling error is `width` times
         the relative error of an average over neurons.
     weight_covariance : array (p, p)
-        Posterior second moment of a neuron's weights; the prior's is the identity.
-        To the order of `loops`; where that is no covariance, its negative eigenvalues
-        are set to zero.
+        Posterior second moment of a neuron's weights, to the order of `loops`; the
+        prior's is the identity. Negative eigenvalues, which are errors of the
+        expansion, are set to zero.
     effective_dof : float
         Effective degrees of freedom tr df/dy, at tree level. One loop is an expansion
         in their ratio to the width.
     effective_sample_size : float
-        Of the neurons, under the tilted density. Moved neurons keep some correlation,
-        which it does not count.
+        Effective number of neurons under the tilted density. The correlation of moved
+        neurons is not counted.
     sampling_error : float
-        Standard error of predictions at left-out rows that stems from the sampling of
-        neurons: root mean square over rows, relative to that of the targets.
+        Standard error of leave-one-out predictions from the sampling of neurons: root
+        mean square over rows, relative to that of the targets.
     converged : bool
+        Whether Newton's method found the minimum.
     n_iter : int
-        Newton steps.
+        Number of Newton steps.
     loops : int
+        Order of mean and weight covariance, 0 or 1.
     """
 
     train_mean: Array
@@ -183,22 +188,23 @@ def sampled(
 ) -> SampledTheory:
     """Posterior of a network of finite width and one hidden layer, by sampled neurons.
 
-    Unlike the kernel rescaling and the Gaussian variational kernel, this assumes
-    nothing about the distribution of the adapted weights. A Newton step takes
-    ``n_points * n**2`` operations. Where a network learns much, neurons are moved, at
-    ``200 * n_points * p * n`` operations for each of the few times. Memory is about
-    ``8 * n_points * (3 * p + n)`` bytes; neuron outputs beyond 1 GiB are not kept but
-    computed again.
+    Use it for any activation where a network learns much: unlike kernel rescaling and
+    the Gaussian variational kernel it assumes nothing about the distribution of the
+    adapted weights. A Newton step takes ``n_points * n**2`` operations. If a network
+    learns much, neurons are moved a few times, each at ``200 * n_points * p * n``
+    operations. Memory is about ``8 * n_points * (3 * p + n)`` bytes; outputs of neurons
+    that need more than 1 GiB are computed again instead of kept.
 
     Parameters
     ----------
     F : array (n, p)
         Features of the training rows, of any array-API library: pre-activations are
-        F w with weights w ~ N(0, I) a priori. Computed with in double precision.
+        F w with weights w ~ N(0, I) a priori. They are converted to double precision.
     y : array (n,)
         Targets.
     activation : callable
-        Elementwise, on arrays of the library of `F`; with a method ``derivative``.
+        Elementwise function of arrays of the library of `F`, with a method
+        ``derivative``.
     noise : float or array (n,)
         Noise variance, in squared units of the targets; one for all or for each row.
     width : float
@@ -206,12 +212,12 @@ def sampled(
     readout_variance : float, default=1.0
         Prior variance of the readout weights, times `width`.
     loops : {0, 1}, default=1
-        Order of the mean and of the weight covariance: the saddle point, or with its
-        fluctuations, which matter where rows are not few against `width`.
+        Order of the mean and of the weight covariance. 0 is the saddle point. 1 adds
+        its fluctuations, which matter if the rows are not few against `width`.
     n_points : int, default=2**15
-        Number of sampled neurons, a power of two. Errors fall with its root.
+        Number of sampled neurons, a power of two. Errors fall with its square root.
     random_state : int, Generator or None, default=0
-        Of the quasi-random points.
+        Seed of the sampled neurons.
 
     Returns
     -------
@@ -230,7 +236,7 @@ def sampled(
     ConvergenceWarning
         If Newton's method stops early, if few neurons represent the tilted density, if
         the width is below the effective degrees of freedom, or if the one-loop
-        correction hangs on a few neurons, as it may at mean-field scaling of the
+        correction depends on a few neurons, as it may at mean-field scaling of the
         hidden weights.
 
     References
@@ -349,9 +355,9 @@ def _warn(theory):
         )
     elif theory.effective_sample_size < LEAST_SIZE:
         problem = (
-            f"The neurons are worth {theory.effective_sample_size:.0f} independent "
-            f"ones, fewer than {LEAST_SIZE}: raise the noise (alpha) or the width, or "
-            "in theory.sampled raise n_points."
+            "The effective number of sampled neurons is "
+            f"{theory.effective_sample_size:.0f}, below {LEAST_SIZE}: raise the noise "
+            "(alpha) or the width, or in theory.sampled raise n_points."
         )
     elif theory.loops and theory.effective_dof >= theory._problem.width:
         problem = (

@@ -14,11 +14,11 @@ def second_moment(neurons, weights):
 
 @dataclass(frozen=True)
 class _Loop:
-    """What one loop takes from the sample at the tree level.
+    """One-loop results as sums over the M neurons of the tree level.
 
-    coefficients : array (M,), f(x) = phi(x)' coefficients
-    weights : array (M,), the averages of functions of one neuron's weights
-    shift : array (n,), of the dual vector
+    coefficients : array (M,), with f(x) = phi(x)' coefficients
+    weights : array (M,), of averages of a function of one neuron's weights
+    shift : array (n,), change of the dual vector u
     """
 
     coefficients: Array
@@ -27,7 +27,7 @@ class _Loop:
 
 
 def one_loop_sums(problem, neurons, solution):
-    """Expand around the tree level.
+    """Expand around the tree level, in the notation of `sampled_neurons.py`.
 
     With b = phi' B phi, B = M^{-1},
 
@@ -67,7 +67,7 @@ def _leverages(neurons, factor):
 
 
 def positive_definite(covariance):
-    """The covariance with eigenvalues below zero, which are errors, set to zero."""
+    """The covariance with its negative eigenvalues, which are errors, set to zero."""
     values, vectors = eigh(covariance)
     if float(values[0]) >= 0:
         return covariance
@@ -75,10 +75,11 @@ def positive_definite(covariance):
 
 
 def sampling_errors(problem, neurons, solution, precision, loops):
-    """Of predictions y - u / precision at left-out rows: tree level, and one loop.
+    """Sampling errors of leave-one-out predictions: a list of tree level and one loop.
 
-    From the spread of the dual vectors that groups of the neurons give. An upper bound
-    for neurons of the prior, which are more even together than their groups.
+    The predictions are y - u / precision. Their errors follow from the spread of u over
+    eight groups of the neurons. For quasi-random neurons of the prior this is an upper
+    bound: all together they are more even than a group.
     """
     xp, state, duals = namespace(problem.y), solution.state, []
     residual = problem.noise * state.u - problem.y
@@ -100,4 +101,5 @@ def sampling_errors(problem, neurons, solution, precision, loops):
     return [(float(square) / size) ** 0.5 for square in left_out]
 
 
+# Number of groups of neurons that `sampling_errors` compares.
 GROUPS = 8

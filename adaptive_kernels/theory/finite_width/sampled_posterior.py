@@ -10,7 +10,7 @@ from .sampled_neurons import SampledTheory, sampled
 
 @dataclass
 class SampledPosterior(Posterior):
-    """Posterior mean and variance of f, hyperparameters fixed, one output.
+    """Posterior of f by sampled neurons, at fixed hyperparameters and for one output.
 
     point : Hyperparameters
     width : float
@@ -38,7 +38,7 @@ class SampledPosterior(Posterior):
 
     @property
     def dual(self):
-        """Response field (n, 1): (Y - mean) / noise at the training rows."""
+        """Dual vector (n, 1): (Y - mean) / noise at the training rows."""
         return self.theory.dual[:, None]
 
     @property
@@ -61,13 +61,14 @@ class SampledPosterior(Posterior):
         return self.theory.mean(F)[:, None], self.theory.covariance(F)[:, :, None]
 
     def evidence(self, data, point):
-        """Log evidence of the targets at another point, same width."""
+        """Log evidence of the targets at another point, for this width."""
         return self.fit(data, point, self.width)[1]
 
     def leave_one_out(self, data):
-        """Mean (n, 1) and variance (n, 1) of f, as of a Gaussian process.
+        """Mean (n, 1) and variance (n, 1) of f at each row given the other rows.
 
-        With the neurons held fixed and the Hessian M in place of K + noise.
+        By the formula of a Gaussian process, with the Hessian M in place of K + noise
+        and the neurons held fixed.
         """
         precision = self.theory.precision[:, None]
         noise = data.noise(self.point.alpha) + 0 * precision[:, 0]
@@ -78,5 +79,5 @@ class SampledPosterior(Posterior):
         return self.theory.effective_dof
 
     def weight_covariance(self, data):
-        """Whitened input-weight covariance (d, d), biases left out."""
+        """Covariance (d, d) of input weights relative to the prior, without biases."""
         return self.theory.weight_covariance[1:, 1:]

@@ -11,9 +11,10 @@ from math import lgamma, log, pi
 import numpy as np
 from scipy.optimize import brentq
 
-# e^-40 of the mode is far below what quadrature resolves.
+# Quadrature ends where the density is e^-40 = 4e-18 of its mode, below rounding errors.
 _DEPTH = 40.0
 _FIRST_NODES, _MAX_NODES = 33, 2**14 + 1
+# Values of t among which several modes are looked for.
 _SCAN = np.linspace(-60.0, 60.0, 241)
 
 
@@ -33,20 +34,20 @@ class ScaleLikelihood:
             )
 
     def value(self, t):
-        """L at one t or at an array of them."""
+        """The log posterior l(t), for a number or an array."""
         variance = self.noise + np.multiply.outer(np.exp(t), self.lam)
         fit = np.sum(np.log(2 * pi * variance) + self.c2 / variance, axis=-1)
         return self.constant + self.width / 2 * (t - np.expm1(t)) - 0.5 * fit
 
     def slope(self, t):
-        """2 dl/dt."""
+        """2 dl/dt, for a number or an array."""
         gain = np.multiply.outer(np.exp(t), self.lam)
         variance = self.noise + gain
         pull = np.sum(gain * (self.c2 / variance - 1) / variance, axis=-1)
         return pull - self.width * np.expm1(t)
 
     def curvature(self, t):
-        """-d2l/dt2 at one t."""
+        """-d2l/dt2, for a number."""
         gain = np.exp(t) * self.lam
         variance = self.noise + gain
         terms = gain * self.noise / variance**2
@@ -54,7 +55,7 @@ class ScaleLikelihood:
         return 0.5 * float(self.width * np.exp(t) + np.sum(terms))
 
     def modes(self):
-        """All local maxima; only one if the kernel's rank is at most the width."""
+        """All local maxima. There is one only if the kernel's rank is <= the width."""
         if self.rank <= self.width:
             low, high = -1.0, 1.0
             while self.slope(low) < 0:
@@ -66,8 +67,8 @@ class ScaleLikelihood:
         down = np.flatnonzero((slopes[:-1] > 0) & (slopes[1:] <= 0))
         if len(down) == 0:
             raise ValueError(
-                "The kernel's scale has no posterior at this noise variance, which is "
-                "zero or far below the kernel: raise alpha."
+                "The kernel's scale has no most probable value at this noise variance, "
+                "which is zero or far below the kernel: raise alpha."
             )
         return [self._root(_SCAN[i], _SCAN[i + 1]) for i in down]
 
@@ -81,8 +82,8 @@ class ScaleLikelihood:
     def quadrature(self):
         """Scales (k,), their probabilities (k,), and the log of the integral of e^l.
 
-        The trapezoidal rule converges exponentially for such an integrand; nodes are
-        doubled until the integral stands still.
+        The trapezoidal rule converges exponentially for such an integrand. The number
+        of nodes is doubled until the integral does not change.
         """
         modes = self.modes()
         peak = max(self.value(t) for t in modes)

@@ -1,6 +1,7 @@
 """Neurons of the tilted density by sequential Monte Carlo from the prior.
 
-Notation as in `neurons`. See Del Moral, Doucet and Jasra (2006).
+The notation is that of `sampled_neurons.py`. See Del Moral, Doucet and Jasra,
+"Sequential Monte Carlo samplers", 2006.
 """
 
 from dataclasses import replace
@@ -14,19 +15,23 @@ from ..._arrays import asarray_like, index_like, namespace, to_numpy
 from ...kernels._recursion import slices_of
 from .tilted_distribution import BLOCK_BYTES, Neurons, newton
 
+# Digits of the quasi-random points.
 SOBOL_BITS = 30
+# Largest number of times that neurons are drawn anew.
 MAX_STAGES = 100
+# Hamiltonian trajectories that move a neuron each time, and their leapfrog steps.
 TRAJECTORIES = 8
 LEAPS = 10
 
-# Effective sample sizes, as shares of the neurons, that suffice to go on, and to end:
-# tails of the tilted density that hardly any neuron has reached yet count as well.
+# Effective sample sizes, as shares of the neurons, at which Newton steps stop for new
+# neurons, and at which the last neurons are good enough. The second is larger, because
+# tails of the tilted density that hardly any neuron has reached matter too.
 STAGE_SHARE = 0.8
 LAST_SHARE = 0.9
 
 
 def neurons_of_prior(F, activation, n_points, rng):
-    """Neurons of the prior, quasi-random up to the dimensions that Sobol's has."""
+    """Draw neurons from the prior: quasi-random if p is not too large for Sobol's."""
     p = F.shape[1]
     if p <= qmc.Sobol.MAXDIM:
         uniform = qmc.Sobol(p, rng=rng, bits=SOBOL_BITS).random(n_points)
@@ -38,9 +43,10 @@ def neurons_of_prior(F, activation, n_points, rng):
 
 
 def sequential_monte_carlo(problem, neurons, rng):
-    """Sequential Monte Carlo: Newton steps as far as the neurons serve, then new ones.
+    """Minimise Psi, and draw new neurons whenever the effective sample is too small.
 
-    Neurons that serve to the end are never moved and stay quasi-random.
+    If the neurons of the prior are good enough to the end, they are not moved and stay
+    quasi-random. Returns neurons, Solution and number of Newton steps.
     """
     n_points, u = neurons.points.shape[0], 0 * problem.y
     n_iter, step_size = 0, 0.4
@@ -56,7 +62,7 @@ def sequential_monte_carlo(problem, neurons, rng):
 
 
 def _resample_move(problem, neurons, state, step_size, rng):
-    """Equally weighted neurons of the tilted density at u, and a step size."""
+    """Resample neurons by their weights at u and move them; also the new step size."""
     xp, n_points = namespace(state.u), neurons.points.shape[0]
     edges = np.cumsum(to_numpy(state.weights))
     chosen = np.searchsorted(edges, (np.arange(n_points) + rng.random()) / n_points)
@@ -72,7 +78,7 @@ def _resample_move(problem, neurons, state, step_size, rng):
 
 
 def _trajectory(problem, neurons, u, step_size, rng):
-    """One Hamiltonian Monte Carlo step of every neuron; also the share accepted."""
+    """Move every neuron by Hamiltonian Monte Carlo; also the share accepted."""
     xp, shape = namespace(u), neurons.points.shape
     momenta = asarray_like(rng.standard_normal(shape), u)
     threshold = asarray_like(-rng.standard_exponential(shape[0]), u)
@@ -89,7 +95,7 @@ def _trajectory(problem, neurons, u, step_size, rng):
 
 
 def _leapfrog(problem, neurons, u, points, momenta, step_size):
-    """End of a trajectory under the tilted density, and its change of log density."""
+    """End of a trajectory under the tilted density, and minus its change of energy."""
     xp = namespace(u)
     value, slope = _log_density(problem, neurons, u, points)
     before = value - xp.sum(momenta**2, axis=1) / 2
@@ -102,7 +108,7 @@ def _leapfrog(problem, neurons, u, points, momenta, step_size):
 
 
 def _log_density(problem, neurons, u, points):
-    """Log of the tilted density and its gradient, at given weights (b, p)."""
+    """Log of the tilted density at weights (b, p), up to a constant; its gradient."""
     xp, F = namespace(u), neurons.F
     h = points @ F.T
     z = neurons.activation(h) @ u

@@ -1,6 +1,6 @@
-"""Tilted neurons: the convex problem that sampled neurons solve, and its Newton steps.
+"""The convex problem of the theory of sampled neurons, and its Newton steps.
 
-Notation as in `neurons`.
+The notation is that of `sampled_neurons.py`.
 """
 
 from dataclasses import dataclass, replace
@@ -18,14 +18,22 @@ from ..._arrays import (
 from ...kernels._activations import Activation
 from ...kernels._recursion import slices_of
 
+# Size of a block of phi, and the largest phi that is kept in memory.
 BLOCK_BYTES = 2**25
 CACHE_BYTES = 2**30
+# Largest number of Newton steps for one sample of neurons.
 MAX_ITER = 100
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What Psi depends on: y (n,), noise variances, readout variance and width."""
+    """Parameters of Psi.
+
+    y : array (n,), targets
+    noise : float or array (n,), kappa
+    gain : float, g
+    width : float, N
+    """
 
     y: Array
     noise: float | Array
@@ -33,7 +41,7 @@ class Problem:
     width: float
 
     def tilt(self, z):
-        """Exponent of a neuron with overlap z."""
+        """Exponent (g / 2 N) z^2 of the tilted density."""
         return self.gain / (2 * self.width) * z**2
 
 
@@ -41,9 +49,9 @@ class Problem:
 class Neurons:
     """A weighted sample of the prior of a neuron, evaluated on rows F, in blocks.
 
-    F : array (n, p)
-    points : array (M, p), weights of the neurons
-    log_ratio : array (M,), log of the prior over M times the density of the points
+    F : array (n, p), features of the rows
+    points : array (M, p), weights w of the neurons
+    log_ratio : array (M,), log of prior / (M times the density the points are from)
     cache : array (M, n) or None, phi on the rows
     """
 
@@ -64,7 +72,7 @@ class Neurons:
         return replace(self, F=F, cache=None)
 
     def take(self, group):
-        """The neurons of a slice."""
+        """Some of the neurons, by a slice."""
         points, log_ratio = self.points[group, :], self.log_ratio[group]
         cache = None if self.cache is None else self.cache[group, :]
         return replace(self, points=points, log_ratio=log_ratio, cache=cache)
@@ -82,15 +90,15 @@ class Neurons:
                 yield rows, self.cache[rows, :]
 
     def project(self, vector):
-        """The products phi' v of every neuron, (M,), with a vector (n,)."""
+        """Product phi' v of every neuron with a vector v (n,): (M,)."""
         return namespace(vector).concat([phi @ vector for _, phi in self.blocks()])
 
     def average(self, linear):
-        """Sum of linear * phi over the neurons."""
+        """Sum over neurons of linear * phi, with linear (M,): (n,)."""
         return sum(phi.T @ linear[rows] for rows, phi in self.blocks())
 
     def moments(self, linear, quadratic):
-        """Sums of linear * phi, (n,), and of quadratic * phi phi', (n, n)."""
+        """Sums over neurons of linear * phi (n,) and quadratic * phi phi' (n, n)."""
         root = namespace(self.F).sqrt(quadratic)
         mean, gram = 0.0, 0.0
         for rows, phi in self.blocks():
@@ -104,8 +112,8 @@ class Neurons:
 class State:
     """Psi at a dual vector.
 
-    u : array (n,)
-    z : array (M,)
+    u : array (n,), dual vector
+    z : array (M,), overlaps u' phi of the neurons
     psi : float
     weights : array (M,), of the neurons under the tilted density, with sum one
     log_mean : float, log E_w exp[(g / 2 N) z^2]
@@ -124,7 +132,7 @@ class State:
 
 
 def evaluate(problem, neurons, u, z):
-    """Psi at u and what its derivatives need, from overlaps z of the neurons."""
+    """The State at u, with overlaps z of the neurons."""
     xp = namespace(u)
     exponent = problem.tilt(z) + neurons.log_ratio
     top = xp.max(exponent)
@@ -137,7 +145,7 @@ def evaluate(problem, neurons, u, z):
 
 
 def couplings(problem, state):
-    """p1 and w2 of every neuron."""
+    """p1 = g z / N and w2 = g / N + p1^2 of every neuron."""
     ratio = problem.gain / problem.width
     p1 = ratio * state.z
     return p1, ratio + p1**2
@@ -158,7 +166,7 @@ def slopes(problem, neurons, state):
 
 
 def _factor(hessian):
-    """Cholesky factor, if need be of the Hessian plus its own rounding error."""
+    """Cholesky factor of the Hessian; if it fails, with its rounding error added."""
     spread = diagonal(hessian)
     rounding = 1e-14 * hessian.shape[0] * float(namespace(spread).max(spread))
     for extra in (0.0, rounding):
@@ -173,7 +181,10 @@ def _factor(hessian):
 
 
 def _shorten(problem, neurons, state, step, decrement, enough):
-    """The first of the steps 1, 1/2, 1/4, ... that lowers Psi enough, or None."""
+    """The State after the first of the steps 1, 1/2, 1/4, ... that lowers Psi enough.
+
+    None if no step does, or if all make the effective sample too small.
+    """
     dz = neurons.project(step)
     rounding = 1e-13 * (1 + abs(state.psi)) + 1e-14 * problem.width
     length = 1.0
@@ -188,7 +199,14 @@ def _shorten(problem, neurons, state, step, decrement, enough):
 
 @dataclass(frozen=True)
 class Solution:
-    """Where Newton's method stopped; `residual` is relative to the targets."""
+    """Where Newton's method stopped.
+
+    state : State
+    factor : array (n, n), lower Cholesky factor of the Hessian M
+    n_iter : int
+    decrement : float, Newton decrement, twice the expected decrease of Psi
+    residual : float, largest gradient entry relative to the largest target
+    """
 
     state: State
     factor: Array
@@ -198,12 +216,12 @@ class Solution:
 
     @property
     def converged(self):
-        """Whether Newton's decrement and the residual are small."""
+        """Whether decrement and residual are small enough."""
         return self.decrement <= 1e-8 and self.residual <= 1e-6
 
 
 def newton(problem, neurons, u, enough=0.0):
-    """Minimise Psi from u, while the effective sample size is `enough`."""
+    """Minimise Psi from u; stop if the effective sample size falls below `enough`."""
     xp = namespace(u)
     state = evaluate(problem, neurons, u, neurons.project(u))
     scale = float(xp.max(xp.abs(problem.y))) or 1.0

@@ -16,15 +16,16 @@ from .rescaling import matrix_saddle
 
 
 def tree_level(spectrum: Spectrum, *, noise: float, width: float) -> OutputStatistics:
-    """Saddle point of the network's field theory: the limit of mean-field scaling.
+    """Posterior of a finite network in the limit of mean-field scaling.
 
-    Solves 1/Q = 1 - u'K0 u / N with u = (noise + Q K0)^{-1} y, a monotone scalar
-    equation, or its matrix form for several outputs.
+    Use it where n / (N Q) is small, as at mean-field scaling; elsewhere `one_loop` or
+    `scale_saddle` are more accurate. It costs O(n) operations per step once the
+    spectrum is known.
 
     Parameters
     ----------
     spectrum : Spectrum
-        Of the NNGP kernel and the targets.
+        Spectrum of the NNGP kernel, with the targets.
     noise : float
         Noise variance.
     width : float
@@ -33,15 +34,29 @@ def tree_level(spectrum: Spectrum, *, noise: float, width: float) -> OutputStati
     Returns
     -------
     OutputStatistics
-        The mean is right where n / (N Q) is small, as in mean-field scaling. The
-        covariance has the kernel Q K0 + (2 Q^2 / N) K0 u u'K0 (one output), or Q K0
-        alone (several, an approximation); the evidence includes fluctuations to one
-        loop, for several outputs to the same approximation.
+        With one output, the covariance has the kernel Q K0 + (2 Q^2 / N) K0 u u'K0, and
+        the evidence includes fluctuations to one loop. With several outputs the kernel
+        is Q K0 alone, and the evidence has the same approximation.
 
     Raises
     ------
     ValueError
         If the noise is zero and the kernel matrix singular.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the iteration for several outputs stops early.
+
+    Notes
+    -----
+    It is the saddle point of the network's field theory. With one output it solves
+    1/Q = 1 - u'K0 u / N, u = (noise + Q K0)^{-1} y, an equation with one solution. With
+    several outputs it solves the same equation for matrices.
+
+    References
+    ----------
+    arXiv:2502.03210.
 
     Examples
     --------
@@ -91,10 +106,10 @@ def tree_scale(spectrum, noise, width):
 
 
 def fluctuations(spectrum, noise, width, Q, scale, u):
-    """Drift of the mean with the scale, and the evidence to one loop.
+    """Drift of the mean when the scale fluctuates, and the evidence to one loop.
 
-    The Hessian of the action is M = noise + Q K0 + beta v v', v = K0 u,
-    beta = 2 Q^2 / N, so that outputs fluctuate with the kernel Q K0 + beta v v'.
+    The Hessian of the action is M = noise + Q K0 + beta v v' with v = K0 u and
+    beta = 2 Q^2 / N. So outputs fluctuate with the kernel Q K0 + beta v v'.
     """
     lam, c = spectrum.eigenvalues, spectrum.projections[:, 0]
     beta, v, spread = 2 * Q**2 / width, lam * u, noise + scale * lam

@@ -1,13 +1,13 @@
 """Gradient flow of infinitely wide networks, in the eigendirections of their kernel.
 
-Trained for a time t on (|y - f|^2 + alpha |w - w_0|^2) / (2 n), an infinitely wide
-network is linear in its weights, and with the eigenvalues l of its tangent kernel K
+An infinitely wide network is linear in its weights. Trained for a time t on the loss
+(|y - f|^2 + alpha |w - w_0|^2) / (2 n), with eigenvalues l of its tangent kernel K,
 
     f_t(x) = f_0(x) + K(x, X) h_t(K) (y - f_0(X)),
     h_t(l) = (1 - exp(-(l + alpha) t / n)) / (l + alpha),
 
-whose mean over initial weights has f_0 = 0 and whose covariance is that of the Gaussian
-process f_0, the NNGP, carried along. Rows of weight w count as w rows.
+The mean over initial weights is given by f_0 = 0. The covariance follows from that of
+the initial function f_0, which is the NNGP. Rows of weight w count as w rows.
 """
 
 from collections.abc import Iterable
@@ -20,26 +20,29 @@ import numpy as np
 from ..._arrays import Array, asarray_like, eigh, namespace, to_numpy
 from ...kernels._eigenpairs import VANISHING
 
-# With a smaller share of freedom left, the score rests on a few residuals, and is by
-# chance the least of all. Measured on 6000 fits: 0.05 to 0.2 are alike, and without it
-# the chosen error was up to 20 times the best.
+# Smallest share of residual degrees of freedom at which the score is used. Below, the
+# score depends on a few residuals and can be the smallest by chance. Measured on 6000
+# fits: 0.05 to 0.2 give the same results; with 0 the error of the chosen fit was up to
+# 20 times that of the best.
 _LEAST_FREEDOM = 0.1
 
 
 @dataclass(frozen=True)
 class GradientFlow:
-    """Gradient flow on given rows and targets, at any time.
+    """What an infinitely wide network has learned after any training time.
 
-    Make it with :meth:`of_kernel`.
+    Make it with :meth:`of_kernel`, which costs one eigendecomposition. Then each time
+    costs O(n^2) operations.
 
     Attributes
     ----------
     eigenvalues : array (n,)
-        Of K (of W^1/2 K W^1/2 with weights), descending, rounding set to zero.
+        Eigenvalues of K, or of W^1/2 K W^1/2 with weights W, descending. Rounding
+        errors are set to zero.
     vectors : array (n, n)
-        Their eigenvectors.
+        Their eigenvectors, in columns.
     coefficients : array (n, C)
-        Targets in the eigenvectors.
+        Targets in the basis of the eigenvectors.
     roots : array (n, 1) or None
         Square roots of the weights.
     n_rows : float
@@ -69,7 +72,7 @@ class GradientFlow:
 
     @classmethod
     def of_kernel(cls, K: Array, Y: Array, weights: Array | None = None) -> Self:
-        """From the kernel matrix (n, n), targets (n, C) and weights (n,) or None."""
+        """Decompose a kernel matrix (n, n), with targets (n, C) and weights (n,)."""
         xp = namespace(K)
         n_rows, roots = float(K.shape[0]), None
         if weights is not None:
@@ -83,10 +86,10 @@ class GradientFlow:
         return cls(values, vectors, vectors.T @ Y, roots, n_rows)
 
     def gains(self, time: float, alpha: float = 0.0) -> np.ndarray:
-        """h_t(l) for all eigenvalues, and zero at rate zero: ndarray (n,).
+        """h_t(l) of all eigenvalues: ndarray (n,). It is zero if l + alpha is zero.
 
-        There h_t = t / n, but such eigenvectors change no prediction, and at large
-        times would only multiply rounding.
+        The formula gives t / n there. But such eigenvectors change no prediction, and
+        at large times they would only multiply rounding errors.
         """
         rate = to_numpy(self.eigenvalues) + alpha
         moves = rate > 0
@@ -95,12 +98,12 @@ class GradientFlow:
         return gains
 
     def dual(self, time: float, alpha: float = 0.0) -> Array:
-        """Coefficients (n, C) of the kernel with the rows in the mean at a time."""
+        """Coefficients (n, C) of the mean K(x, X) dual at a time."""
         gains = asarray_like(self.gains(time, alpha), self.coefficients)
         return self._unroot(self.vectors @ (gains[:, None] * self.coefficients))
 
     def apply(self, rows: Array, time: float, alpha: float = 0.0) -> Array:
-        """Kernel rows (m, n) times h_t(K): how predictions follow the targets."""
+        """Rows K(x, X) (m, n) times h_t(K): the smoother matrix (m, n) at a time."""
         gains = asarray_like(self.gains(time, alpha), self.coefficients)
         half = rows if self.roots is None else rows * self.roots.T
         whole = ((half @ self.vectors) * gains) @ self.vectors.T
@@ -110,7 +113,11 @@ class GradientFlow:
         return columns if self.roots is None else self.roots * columns
 
     def times(self, alpha: float = 0.0, size: int = 200) -> np.ndarray:
-        """Times at which the slowest and fastest modes learn, and between: ndarray."""
+        """Training times to compare: ndarray (size + 1,), ascending.
+
+        From a tenth of the time of the fastest mode to ten times that of the slowest,
+        on a logarithmic scale, and infinity.
+        """
         rates = to_numpy(self.eigenvalues) + alpha
         rates = rates[rates > 0] / self.n_rows
         if not rates.size:
@@ -122,8 +129,9 @@ class GradientFlow:
     ) -> np.ndarray:
         """Generalised cross-validation of the mean at every time: ndarray (T,).
 
-        Weights weigh residuals, but only distinct rows count as free: otherwise one
-        repeated row would give freedom to an interpolant, and the best of scores, 0.
+        Weights weigh the residuals. But degrees of freedom are counted by distinct
+        rows: otherwise one repeated row would leave an interpolant some of them, and
+        its score would be the best, 0.
         """
         values = to_numpy(self.eigenvalues)
         left = np.stack([1 - values * self.gains(time, alpha) for time in times])
@@ -133,22 +141,25 @@ class GradientFlow:
 
 
 def generalised_cross_validation(left, coefficients, n_rows):
-    """Mean square residual over the squared mean freedom, of linear smoothers.
+    """Generalised cross-validation score of linear smoothers; smaller is better.
+
+    It is the mean squared residual over the squared share of residual degrees of
+    freedom.
 
     Parameters
     ----------
     left : ndarray (T, n)
-        Share of each eigendirection that a smoother leaves as its residual.
+        Share of each eigendirection that a smoother leaves in the residual.
     coefficients : ndarray (n, C)
         Targets in the eigendirections.
     n_rows : float
-        Number of rows; directions beyond n are left whole and hold no target.
+        Number of rows. Directions that are not among the n hold no target and remain in
+        the residual.
 
     Returns
     -------
     ndarray (T,)
-        Infinite where less than a tenth of the freedom is left: near interpolation
-        there is too little to judge by.
+        Infinite where less than a tenth of the degrees of freedom is left.
 
     References
     ----------

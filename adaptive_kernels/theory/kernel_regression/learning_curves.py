@@ -5,20 +5,20 @@ target sum_r a_r e_r, kernel ridge regression on P random rows learns the share
 
     L_r = P l_r / (kappa + P l_r)
 
-of mode r: rows are spent on modes in the order of their eigenvalues. The modes that are
-not learned act as a ridge themselves, so that kappa exceeds the ridge given. See
+of mode r. Modes are learned in the order of their eigenvalues. The modes that are not
+learned act as a ridge themselves, so that kappa is larger than the given ridge. See
 arXiv:2006.13198.
 
-The theory takes rows to be drawn from a population. Where they are drawn from a pool of
-M rows, without replacement, and tested on the rest of it, the Gaussian features are
-replaced by a random rotation, and
+This theory assumes rows from a population. If training rows are drawn from a pool of M
+rows without replacement, and the rest of the pool is the test set, the Gaussian
+features are replaced by a random rotation, and
 
     1 = sum_r L_r / P + (ridge / kappa) (1 - sum_r L_r / M)
     1 / inflation = (1 - P / M) (1 - sum_r L_r^2 / P) + (P / M) (1 - sum_r L_r / P)^2
     test error = inflation [sum_r a_r^2 (1 - L_r)^2
                             + noise (sum_r L_r^2 - (sum_r L_r)^2 / M) / P]
 
-with the population's theory at M = inf, and generalised cross-validation at P = M.
+M = inf gives the theory of a population, and P = M generalised cross-validation.
 """
 
 from dataclasses import dataclass, replace
@@ -30,7 +30,8 @@ from ..._arrays import ArrayLike, asarray_like, to_numpy
 from .._checks import check_noise
 from .spectrum import Spectrum
 
-# A bisection of log kappa gains one bit a step, and starts from less than 2^11.
+# Steps of a bisection of log kappa: each halves its range, from below 2^11 to 2^-53, the
+# rounding error.
 _STEPS = 64
 
 
@@ -47,19 +48,19 @@ class LearningCurveTheory:
     noise : float
         Noise variance of the targets: that of all outputs, summed.
     effective_ridge : ndarray (k,)
-        kappa: the ridge, and the modes that are too small to be learned.
+        kappa: the ridge plus the effect of modes that are too small to be learned.
     inflation : ndarray (k,)
-        Factor by which chance in the training rows raises the error.
+        Factor by which the random choice of training rows increases the error.
     learnability : ndarray (k, r)
         Share of each mode that is learned, between 0 and 1.
     eigenvalues : ndarray (r,)
-        Of the kernel, in descending order.
+        Eigenvalues of the kernel, in descending order.
     target_power : ndarray (r,)
         Squared coefficient of the noise-free target in each mode. Estimates from noisy
-        targets scatter around it, also below zero.
+        targets vary around it and can be negative.
     row_correction : ndarray (k,)
-        Factor on the error against noisy targets by which the rows of a given pool
-        differ from those of a random rotation; one where no rows were given.
+        Factor of the error against noisy targets, for the leverage of the rows of a
+        given pool. One if no rows were given.
     """
 
     sizes: np.ndarray
@@ -81,8 +82,8 @@ class LearningCurveTheory:
     def cumulative_power(self) -> np.ndarray:
         """Share of the target's power in the first modes: ndarray (r,).
 
-        A fast rise means that the kernel is aligned with the target. Zero for a target
-        without power.
+        A fast rise means that the kernel is aligned with the target. It is zero for a
+        target of zero.
         """
         return np.cumsum(self.target_power) / (np.sum(self.target_power) or 1.0)
 
@@ -98,24 +99,27 @@ def predicted_error(
 ) -> LearningCurveTheory:
     """Average test error of kernel ridge regression at given training sizes.
 
+    Use it when the modes are known, to see how many rows a target needs. For data use
+    `learning_curve_theory`. It costs O(k r) operations and trains nothing.
+
     Parameters
     ----------
     eigenvalues : array (r,)
-        Of the kernel under the distribution of inputs; those of K / M from M rows.
+        Eigenvalues of the kernel under the distribution of inputs. From M rows they are
+        estimated by those of K / M.
     target_power : array (r,)
-        Squared coefficient of the noise-free target in each mode, (v'y)^2 / M from M
-        rows. Several outputs are summed.
+        Squared coefficient of the noise-free target in each mode. From M rows it is
+        estimated by (v'y)^2 / M. Several outputs are summed.
     sizes : array (k,)
         Numbers of training rows: not negative, and at most `pool_size`.
     ridge : float
-        Added to the diagonal of the training rows' kernel matrix, without a factor of
-        their number, as `alpha` of scikit-learn. Not negative; positive in a pool.
+        Added to the diagonal of the training rows' kernel matrix, like `alpha` in
+        scikit-learn. Not negative; positive if `pool_size` is finite.
     noise : float, default=0.0
         Variance of the noise on the targets, summed over outputs.
     pool_size : float, default=inf
-        Number of rows that training rows are drawn from, without replacement, and
-        that the error is measured on where they are not trained on. Infinite for a
-        population.
+        Number of rows from which training rows are drawn without replacement. The error
+        is that on the other rows. Infinite for a population.
 
     Returns
     -------
@@ -146,7 +150,7 @@ def predicted_error(
     check_noise(noise)
     check_noise(ridge, "ridge")
     if pool_size < inf and ridge == 0:
-        raise ValueError("ridge must be positive where the rows are those of a pool.")
+        raise ValueError("ridge must be positive for a finite pool_size.")
     if pool_size < len(eigenvalues):
         raise ValueError(
             f"pool_size must be at least the number of modes, {len(eigenvalues)}, got "
@@ -159,7 +163,7 @@ def predicted_error(
     error = (1 - learned) ** 2 @ target_power + noise * fitted
     return LearningCurveTheory(
         sizes=sizes,
-        # Where both rank and rows are exhausted, nothing times infinity is nothing.
+        # An error of zero stays zero, also where the inflation is infinite.
         test_error=np.multiply(
             inflation, error, where=error != 0, out=np.zeros_like(error)
         ),
@@ -176,32 +180,39 @@ def predicted_error(
 def predicted_pool_error(
     spectrum: Spectrum, sizes: ArrayLike, *, ridge: float, noise: float = 0.0
 ) -> LearningCurveTheory:
-    """Average error on the rest of a pool, given its observed targets.
+    """Average error on the rest of a pool of rows, from its observed targets.
 
-    The modes are those of the pool's kernel matrix K over its M rows. Their theory
-    takes all rows to be alike; `row_correction` puts the leverage of each row in,
-
-        (sum_i h_i / M)^2  sum_i (e_i / h_i)^2 / sum_i e_i^2,
-
-    with e = V (1 - L) V'y and h_i = [V (1 - L) V']_ii. At P = M this is leave-one-out,
-    exactly.
+    Use it to predict the learning curve of a kernel on a data set without training.
+    `learning_curve_theory` does this for a fitted estimator. It costs O(M^2) operations
+    per size, once the spectrum is known.
 
     Parameters
     ----------
     spectrum : Spectrum
-        Of the full K, with the observed targets of the pool.
+        Spectrum of the kernel matrix K of all M rows, with their observed targets.
     sizes : array (k,)
         Numbers of training rows, at most M.
     ridge : float
-        As in `predicted_error`, but positive.
+        Added to the diagonal of the training rows' kernel matrix, like `alpha` in
+        scikit-learn. Positive.
     noise : float, default=0.0
-        Variance of the noise that is in the targets, summed over outputs. It moves
-        power and noise-free error only: the error against noisy targets is predicted
-        from those observed.
+        Variance of the noise in the targets, summed over outputs. It changes power and
+        noise-free error only. The error against noisy targets is predicted from the
+        observed targets.
 
     Returns
     -------
     LearningCurveTheory
+
+    Notes
+    -----
+    The theory of a pool treats all rows as alike. `row_correction` corrects for the
+    leverage of each row by the factor
+
+        (sum_i h_i / M)^2  sum_i (e_i / h_i)^2 / sum_i e_i^2,
+
+    with e = V (1 - L) V'y and h_i = [V (1 - L) V']_ii. At P = M the result is exactly
+    the leave-one-out error.
 
     Raises
     ------
@@ -222,7 +233,7 @@ def predicted_pool_error(
     observed = np.sum(spectrum.projections**2, axis=1) / rows
     curve = predicted_error(
         eigenvalues,
-        # Not clipped: chance would be kept where it is positive and lost elsewhere.
+        # Negative estimates are kept: without them the sum would be biased upwards.
         observed - noise / rows,
         sizes,
         ridge=ridge,
@@ -240,7 +251,7 @@ def predicted_pool_error(
 
 
 def _checked_modes(eigenvalues, target_power):
-    """Both in double precision, by descending eigenvalue."""
+    """Eigenvalues and power in double precision, by descending eigenvalue."""
     eigenvalues, power = (
         to_numpy(values).astype(float) for values in (eigenvalues, target_power)
     )
@@ -275,7 +286,8 @@ def _checked_sizes(sizes, pool_size):
 def _effective_ridge(eigenvalues, sizes, ridge, pool_size):
     """Root kappa of sum_r L_r / P + (ridge / kappa) (1 - sum_r L_r / M) = 1: (k,).
 
-    The left side falls with kappa. Zero where the ridge is and rows exceed the rank.
+    The left side falls with kappa. kappa is zero if the ridge is zero and there are
+    more rows than modes.
     """
     modes = 1 + np.arange(len(eigenvalues))
     # The first m modes alone need kappa >= (m - P) l_m.
@@ -297,16 +309,16 @@ def _effective_ridge(eigenvalues, sizes, ridge, pool_size):
 
 
 def _learned_per_row(eigenvalues, sizes, kappa):
-    """L_r / P: (k, r); a mode that does not exist is not learned."""
+    """L_r / P = l_r / (kappa + P l_r): (k, r); zero for an eigenvalue of zero."""
     total = kappa[:, None] + sizes[:, None] * eigenvalues
     zero = np.zeros_like(total)
     return np.divide(eigenvalues + zero, total, where=eigenvalues > 0, out=zero)
 
 
 def _fluctuations(kappa, per_row, learned, sizes, ridge, pool_size):
-    """Inflation (k,), and the share of the noise that is fitted before it (k,)."""
+    """Inflation (k,), and share of the noise that is fitted, before inflation (k,)."""
     total, drawn = np.sum(learned, axis=1), sizes / pool_size
-    # Rows that learn nothing, 1 - sum_r L_r / P, by the equation of kappa.
+    # Share of rows that learn nothing, 1 - sum_r L_r / P, by the equation for kappa.
     idle = np.maximum(1 - np.sum(per_row, axis=1), 0.0)
     held = ridge * (1 - total / pool_size)
     idle = np.divide(held, kappa, where=kappa > 0, out=idle)

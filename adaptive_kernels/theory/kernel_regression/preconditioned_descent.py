@@ -1,13 +1,13 @@
 """Gradient descent on a kernel, preconditioned in its top eigendirections.
 
-For a squared loss the residual r = y - f of kernel gradient descent, and of a network
-wide enough to be linear in its weights, shrinks in every eigendirection of K = V
-diag(l) V' on its own. The preconditioner S, never formed, modifies the first k,
+For a squared loss each eigendirection of K = V diag(l) V' of the residual r = y - f
+shrinks independently. This holds for kernel gradient descent, and for a network that is
+wide enough to be linear in its weights. The preconditioner S modifies the first k,
 
     S = I - V_k diag(1 - g / l) V_k',    r_t = (I - step_size K S)^t r_0,
 
-so that K S has eigenvalues g_1 .. g_k, l_{k+1} .. l_n. What descent converges to does
-not depend on S: every increment lies in the span of the kernel's rows.
+so that K S has eigenvalues g_1 .. g_k, l_{k+1} .. l_n. The limit of descent does not
+depend on S: every increment lies in the span of the kernel's rows. S is never formed.
 """
 
 from collections.abc import Callable
@@ -25,14 +25,16 @@ from ...kernels._eigenpairs import (
 from ...kernels._spectrum import modified_eigenvalues
 from .._checks import check_noise
 
+# Relative residual from which descent counts as diverged.
 _DIVERGED = 1e10
 
 
 @dataclass(frozen=True)
 class Preconditioner:
-    """S = I - V diag(1 - ratio) V' for k eigenvectors V of a kernel matrix.
+    """Changes how fast descent learns the k top eigendirections V of a kernel.
 
-    Make it with :meth:`of_kernel` or :meth:`of_eigenpairs`.
+    S = I - V diag(1 - ratio) V'. Make it with :meth:`of_kernel` or
+    :meth:`of_eigenpairs`; each use costs O(n k).
 
     Attributes
     ----------
@@ -73,14 +75,14 @@ class Preconditioner:
         ridge: float = 0.0,
         random_state: int | np.random.RandomState | None = None,
     ) -> Self:
-        """For a kernel matrix, or the empirical kernel J J' of a Jacobian J.
+        """Make S for a kernel matrix, or for the kernel J J' of a Jacobian J.
 
         Parameters
         ----------
         K : array (n, n)
             Symmetric and positive semi-definite.
         n_components : int
-            How many directions S modifies; those that are rounding are left out.
+            Number of directions to modify, without those that are rounding errors.
         spectrum : {"flat", "identity"}, float or callable, default="flat"
             New eigenvalues. A number p means l_k (l / l_k)^p with l_k the smallest of
             them: 0 or "flat" makes all of them l_k, 1 or "identity" changes nothing. A
@@ -89,7 +91,7 @@ class Preconditioner:
         ridge : float, default=0.0
             S is made for K + ridge I.
         random_state : int, RandomState or None, default=None
-            For the eigenvalue routine.
+            Seed of the eigenvalue routine.
 
         Returns
         -------
@@ -114,9 +116,9 @@ class Preconditioner:
         spectrum: str | float | Callable[[np.ndarray], np.ndarray] = "flat",
         ridge: float = 0.0,
     ) -> Self:
-        """From eigenpairs of K, largest first: n_components + 1 of them or more.
+        """Make S from eigenpairs of K, largest first: n_components + 1 or more.
 
-        The first pair that is not modified, where there is one, limits the step size.
+        The first pair that is not modified, if there is one, limits the step size.
         """
         check_noise(ridge, "ridge")
         check_n_components(n_components)
@@ -125,8 +127,8 @@ class Preconditioner:
         new = modified_eigenvalues(kept, spectrum, vectors.shape[0])
         if not np.all(new > 0):
             raise ValueError(
-                f"spectrum={spectrum!r} makes eigenvalues zero, and descent would "
-                "stand still there: it must be positive."
+                f"spectrum={spectrum!r} makes eigenvalues zero, where descent would "
+                "learn nothing: it must be positive."
             )
         rest = values[len(kept) : len(kept) + 1]
         ratio = asarray_like(new / kept, vectors)
@@ -134,7 +136,7 @@ class Preconditioner:
 
     @property
     def step_size(self) -> float:
-        """A step that converges in every direction: one over `largest`."""
+        """A step size with which every direction converges: 1 / `largest`."""
         return 1 / self.largest
 
     def apply(self, residual: Array) -> Array:
@@ -145,9 +147,9 @@ class Preconditioner:
         return columns[:, 0] if residual.ndim == 1 else columns
 
     def eigenvalues(self, eigenvalues: ArrayLike) -> np.ndarray:
-        """Eigenvalues of K S in the order of those of K, largest first: ndarray.
+        """Eigenvalues of K S from those of K, largest first, in the same order.
 
-        With a ridge, of (K + ridge I) S given those of K + ridge I.
+        With a ridge, those of (K + ridge I) S from those of K + ridge I.
         """
         modified = np.array(eigenvalues, dtype=float)
         modified[: self.ratio.shape[0]] *= to_numpy(self.ratio)
@@ -156,18 +158,19 @@ class Preconditioner:
 
 @dataclass(frozen=True)
 class Descent:
-    """Where kernel gradient descent ended.
+    """Result of kernel gradient descent.
 
     Attributes
     ----------
     dual_coef : array (n,) or (n, C)
         The function is K(x, X) @ dual_coef.
     n_iter : int
+        Number of iterations.
     residual_curve : ndarray (n_iter + 1,)
         Norm of y - (K + ridge I) dual_coef over that of y, before every iteration and
         at the end.
     converged : bool
-        Whether the residual came down to `tol`.
+        Whether the residual fell to `tol`.
     step_size : float
     """
 
@@ -188,28 +191,31 @@ def kernel_gradient_descent(
     tol: float = 1e-3,
     max_iter: int = 1000,
 ) -> Descent:
-    """Solve (K + ridge I) dual = y by descent, dual += step_size S (y - ...).
+    """Solve (K + ridge I) dual = y by preconditioned gradient descent.
+
+    Use it if K is too large to factorise: an iteration costs one product K @ dual.
 
     Parameters
     ----------
     K : array (n, n), or object with ``K @ dual``
-        Kernel matrix, for instance in blocks of rows that are made when needed.
+        Kernel matrix, for instance in blocks of rows that are computed when needed.
     y : array (n,) or (n, C)
+        Targets.
     preconditioner : Preconditioner, default=None
         S, made with the same ridge. None means plain descent.
     ridge : float, default=0.0
+        Added to the diagonal of K.
     step_size : float, default=None
-        None means one over the largest eigenvalue of (K + ridge I) S; without a
-        preconditioner this takes K as an array. Descent converges below twice that.
+        None means one over the largest eigenvalue of (K + ridge I) S, which without a
+        preconditioner needs K as an array. Descent converges below twice that.
     tol : float, default=1e-3
-        Stop once the residual's norm is this share of that of y.
+        Stop when the norm of the residual is this share of that of y.
     max_iter : int, default=1000
+        Largest number of iterations.
 
     Returns
     -------
     Descent
-        `converged` is False where `max_iter` came first or the residual grew without
-        bound.
 
     References
     ----------
@@ -234,7 +240,7 @@ def kernel_gradient_descent(
     if step_size is None:
         step_size = _step_size(K, preconditioner, ridge)
     dual, residual = 0 * y, y
-    # Targets that vanish are fitted at once.
+    # Targets of zero need no iteration.
     scale = _norm(y) or 1.0
     curve = [_norm(y) / scale]
     while tol < curve[-1] < _DIVERGED and len(curve) <= max_iter:
@@ -267,12 +273,12 @@ def predicted_residual(
     *,
     step_size: float,
 ) -> float | np.ndarray:
-    """Norm of the residual after some iterations over that at the start, exactly.
+    """Exact norm of the residual after some iterations, relative to the start.
 
     Parameters
     ----------
     eigenvalues : array-like (n,)
-        Of K S (with a ridge, of (K + ridge I) S): see `Preconditioner.eigenvalues`.
+        Eigenvalues of (K + ridge I) S, from `Preconditioner.eigenvalues`.
     coefficients : array-like (n,) or (n, C)
         V'y, the targets in the kernel's eigenvectors.
     n_iter : int or array-like (T,) of int
@@ -299,20 +305,20 @@ def predicted_residual(
 def iterations_needed(
     eigenvalues: ArrayLike, shrinkage: float, *, step_size: float
 ) -> np.ndarray:
-    """Iterations until every mode's residual is this share of what it was.
+    """Iterations until each mode of the residual has shrunk to a given share.
 
     Parameters
     ----------
     eigenvalues : array-like (n,)
-        Of K S (with a ridge, of (K + ridge I) S): see `Preconditioner.eigenvalues`.
+        Eigenvalues of (K + ridge I) S, from `Preconditioner.eigenvalues`.
     shrinkage : float
-        Between 0 and 1.
+        The share, between 0 and 1.
     step_size : float
 
     Returns
     -------
     ndarray (n,)
-        Whole numbers, or infinity where a mode never shrinks.
+        Whole numbers, or infinity if a mode does not shrink.
 
     Raises
     ------
@@ -344,8 +350,8 @@ def preconditioned_step(
 ) -> Array:
     """Weight increment of one step of preconditioned descent on a network.
 
-    The increment is step_size J' S (y - f), for the loss |y - f|^2 / 2. A network whose
-    framework gives vector-Jacobian products needs no Jacobian: feed it
+    The increment is step_size J' S (y - f), for the loss |y - f|^2 / 2. A framework with
+    vector-Jacobian products needs no Jacobian: there use
     ``step_size * preconditioner.apply(residual)`` as the cotangent of the outputs.
 
     Parameters
@@ -353,13 +359,13 @@ def preconditioned_step(
     jacobian : array (n, p) or (n, C, p)
         Derivatives J of the outputs by the weights, at the current weights.
     residual : array (n,) or (n, C)
-        y - f, targets less current outputs.
+        y - f, targets minus current outputs.
     preconditioner : Preconditioner
-        Of the infinitely wide network's `NTK`, or of the network's own kernel J J' at
-        its start. Outputs share it.
+        Made for the `NTK` of the infinitely wide network, or for the network's own
+        kernel J J' at initialisation. All outputs share it.
     step_size : float, default=None
-        None means that of the preconditioner, safe where its kernel is the network's:
-        multiply it by the kernel's scale over the network's otherwise.
+        None means that of the preconditioner. If its kernel is larger than J J' by some
+        factor, multiply the step size by this factor.
 
     Returns
     -------
@@ -369,7 +375,7 @@ def preconditioned_step(
     Raises
     ------
     ValueError
-        If `jacobian` and `residual` do not belong together.
+        If the shapes of `jacobian` and `residual` do not fit.
 
     References
     ----------
@@ -377,7 +383,7 @@ def preconditioned_step(
 
     Examples
     --------
-    A model linear in its weights arrives in one step:
+    A model that is linear in its weights is fitted in one step:
 
     >>> import numpy as np
     >>> from adaptive_kernels.theory import Preconditioner, preconditioned_step
@@ -390,7 +396,7 @@ def preconditioned_step(
     if tuple(jacobian.shape[:-1]) != tuple(residual.shape):
         raise ValueError(
             f"jacobian has shape {tuple(jacobian.shape)}, and residual "
-            f"{tuple(residual.shape)}: the first must be the second's and the weights'."
+            f"{tuple(residual.shape)}: it must be that of residual and one more axis."
         )
     step_size = preconditioner.step_size if step_size is None else step_size
     xp, cotangent = namespace(residual), preconditioner.apply(residual)

@@ -1,4 +1,4 @@
-"""Targets in the eigenbasis of a kernel matrix: where every rescaling theory works."""
+"""Targets in the eigenbasis of a kernel matrix, on which the theories work."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -15,23 +15,23 @@ _LEAST_NOISE = 1e-75
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Eigenvalues of a kernel matrix K0 = V diag(lam) V', and the targets in it.
+    """Eigenvalues of a kernel matrix K0 = V diag(lam) V', and targets in its basis.
 
-    Make it once with :meth:`of_kernel` or :meth:`of_features`: every theory, noise,
-    width and scaling then costs O(n).
+    Make it once with :meth:`of_kernel`, in O(n^3), or :meth:`of_features`. Every
+    theory, noise, width and scaling then costs O(n).
 
     Attributes
     ----------
     eigenvalues : ndarray (r,)
-        Not negative.
+        lam, not negative.
     vectors : array (n, r)
         V, orthonormal columns.
     projections : ndarray (r, C)
         V'Y.
     null_rows : int
-        n - r directions in which the kernel vanishes.
+        Number n - r of directions in which the kernel is zero.
     null_squares : ndarray (C, C)
-        R'R of the targets' part R = Y - V V'Y in these directions.
+        R'R, where R = Y - V V'Y is the part of the targets in these directions.
     """
 
     eigenvalues: np.ndarray
@@ -42,7 +42,7 @@ class Spectrum:
 
     @classmethod
     def of_kernel(cls, K: Array, Y: Array) -> Self:
-        """From a full symmetric kernel matrix (n, n) and targets (n,) or (n, C)."""
+        """Decompose a symmetric kernel matrix (n, n); targets are (n,) or (n, C)."""
         values, vectors = eigh(K)
         values, Y = to_numpy(values), _columns(Y)
         outputs = Y.shape[1]
@@ -57,7 +57,7 @@ class Spectrum:
 
     @classmethod
     def of_features(cls, F: Array, Y: Array) -> Self:
-        """From features (n, p) with K0 = F F', in O(n p min(n, p)) operations."""
+        """Decompose K0 = F F' of features (n, p), in O(n p min(n, p)) operations."""
         xp, Y = namespace(F), _columns(Y)
         vectors, values, _ = xp.linalg.svd(F, full_matrices=False)
         projections = vectors.T @ Y

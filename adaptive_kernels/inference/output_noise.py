@@ -1,0 +1,222 @@
+"""Outputs that share a kernel and have a noise variance each.
+
+In the eigenbasis of the kernel the evidence of an output at any noise costs O(n). With
+W the weights, W^1/2 K W^1/2 = V diag(lam) V' and z = V' W^1/2 y,
+
+    -2 log evidence = sum_i [log(lam_i + alpha) + z_i^2 / (lam_i + alpha)]
+                      + (sum_i w_i - n) log alpha + sum_i w_i log 2 pi.
+
+With inducing points (`collapsed_bound.py`) G = V diag(lam) V' and z = V' c, and
+
+    -2 bound = sum_i log(lam_i + alpha) + (sum_i w_i - m) log alpha
+               + [y'Wy - sum_i z_i^2 / (lam_i + alpha) + tr W (K - Q)] / alpha
+               + sum_i w_i log 2 pi.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import log, pi
+from typing import Self
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from .._arrays import (
+    Array,
+    asarray_like,
+    eigh,
+    namespace,
+    solve_triangular,
+    to_numpy,
+)
+from ..kernels._recursion import features, symmetric_matrices
+from .evidence import Data, Hyperparameters, log_evidence
+from .inducing_points import InducingData
+from .optimization import NOISE_BOUNDS
+from .posterior import KernelPosterior
+
+# Noise variances among which the best is looked for, before a line search beside it.
+_TRIED = 100
+
+
+@dataclass(frozen=True)
+class OutputSpectrum:
+    """The targets of several outputs in the eigenbasis of their kernel.
+
+    point : Hyperparameters, whose noise is not used
+    rows : array (r, d), what the kernel is taken with: training rows, inducing points
+    F : array (r, d + 1), their features
+    factor : array (r, k), from the kernel with these rows to the eigenbasis
+    eigenvalues : ndarray (k,), lam
+    targets : ndarray (k, C), z
+    size : float, sum of the weights
+    squares : ndarray (C,) or None, y'Wy; None without inducing points
+    unexplained : float, tr W (K - Q)
+    """
+
+    point: Hyperparameters
+    rows: Array
+    F: Array
+    factor: Array
+    eigenvalues: np.ndarray
+    targets: np.ndarray
+    size: float
+    squares: np.ndarray | None = None
+    unexplained: float = 0.0
+
+    @classmethod
+    def of(cls, data: Data, point: Hyperparameters) -> Self:
+        """The spectrum of all rows, or of the inducing points."""
+        if isinstance(data, InducingData):
+            return cls._of_inducing(data, point)
+        F = features(data.X, point.network, point.metric_sqrt)
+        K: Array = symmetric_matrices(F, point.network)[int(point.network.is_ntk)]
+        xp, Y, size = namespace(K), data.Y, float(K.shape[0])
+        if data.weights is not None:
+            root = xp.sqrt(data.weights)
+            K, Y = root[:, None] * K * root, root[:, None] * Y
+            size = float(xp.sum(data.weights))
+        values, vectors = eigh(K)
+        targets = to_numpy(vectors.T @ Y)
+        if data.weights is not None:
+            vectors = root[:, None] * vectors
+        values = np.maximum(to_numpy(values), 0.0)
+        return cls(point, data.X, F, vectors, values, targets, size)
+
+    @classmethod
+    def _of_inducing(cls, data: InducingData, point: Hyperparameters) -> Self:
+        data, basis, statistics = data.sufficient_statistics(point)
+        values, vectors = eigh(statistics.gram)
+        return cls(
+            point,
+            data.inducing(),
+            basis.F,
+            solve_triangular(basis.factor, vectors, transposed=True),
+            np.maximum(to_numpy(values), 0.0),
+            to_numpy(vectors.T @ statistics.projection),
+            statistics.size,
+            to_numpy(statistics.squares),
+            statistics.unexplained,
+        )
+
+    def evidence(self, noise: np.ndarray) -> np.ndarray:
+        """Log evidence, or its bound, of every output: (t, C) at noise (t, C)."""
+        spread = self.eigenvalues[:, None] + noise[:, None, :]
+        fit = np.sum(self.targets**2 / spread, axis=1)
+        # The determinant of K + noise, on the eigenvectors and beside them.
+        volume = np.sum(np.log(spread), axis=1)
+        volume += (self.size - len(self.eigenvalues)) * np.log(noise)
+        if self.squares is not None:
+            fit = (self.squares - fit + self.unexplained) / noise
+        return -0.5 * (volume + fit + self.size * log(2 * pi))
+
+    def best_noise(self, unit: float) -> np.ndarray:
+        """The noise variance (C,) of largest evidence for every output.
+
+        unit : float, in which `NOISE_BOUNDS` hold
+        """
+        lowest, highest = np.log(NOISE_BOUNDS) + log(unit)
+        tried = np.linspace(lowest, highest, _TRIED)
+        n_outputs = self.targets.shape[1]
+        values = self.evidence(np.exp(np.tile(tried[:, None], (1, n_outputs))))
+        best = np.argmax(values, axis=0)
+        found = np.empty(n_outputs)
+        for c in range(n_outputs):
+            one = replace(
+                self,
+                targets=self.targets[:, c : c + 1],
+                squares=None if self.squares is None else self.squares[c : c + 1],
+            )
+            limits = tried[max(best[c] - 1, 0)], tried[min(best[c] + 1, _TRIED - 1)]
+            found[c] = minimize_scalar(
+                lambda t, one=one: -one.evidence(np.exp(np.array([[t]])))[0, 0],
+                bounds=limits,
+                method="bounded",
+                options={"xatol": 1e-6},
+            ).x
+        return np.exp(found)
+
+
+@dataclass
+class OutputNoisePosterior(KernelPosterior):
+    """Posterior of f where every output has a noise variance of its own.
+
+    point : Hyperparameters, with the noise that all outputs shared
+    spectrum : OutputSpectrum
+    noise : array (C,)
+    dual : array (r, C), coefficients of the kernel with the rows of the spectrum
+    reduction : array (k, C), by which the prior variance is reduced in the eigenbasis
+    """
+
+    point: Hyperparameters
+    spectrum: OutputSpectrum
+    noise: Array
+    dual: Array
+    reduction: Array
+
+    @classmethod
+    def fit(cls, spectrum: OutputSpectrum, noise: np.ndarray) -> tuple[Self, float]:
+        """The posterior and the log evidence, or its bound, of all outputs."""
+        factor, lam = spectrum.factor, spectrum.eigenvalues[:, None]
+        dual = factor @ asarray_like(spectrum.targets / (lam + noise), factor)
+        share = 1.0 if spectrum.squares is None else lam
+        posterior = cls(
+            spectrum.point,
+            spectrum,
+            asarray_like(noise, factor),
+            dual,
+            asarray_like(share / (lam + noise), factor),
+        )
+        value = float(np.sum(spectrum.evidence(noise[None])))
+        return posterior, value
+
+    @property
+    def F(self) -> Array:
+        """Features of the rows that the kernel is taken with."""
+        return self.spectrum.F
+
+    def inducing_points(self) -> Array | None:
+        """The inducing points (m, d), or None."""
+        return None if self.spectrum.squares is None else self.spectrum.rows
+
+    def observation_noise(self) -> Array:
+        """Noise variances (C,) of the outputs."""
+        return self.noise
+
+    def evidence_terms(
+        self, data: Data, point: Hyperparameters
+    ) -> Iterator[tuple[Data, Hyperparameters]]:
+        """Every output with its noise."""
+        for c, noise in enumerate(to_numpy(self.noise).tolist()):
+            yield replace(data, Y=data.Y[:, c : c + 1]), replace(point, alpha=noise)
+
+    def evidence(self, data: Data, point: Hyperparameters) -> float:
+        """Log evidence of the targets at another point, with the same noise."""
+        return sum(log_evidence(*term) for term in self.evidence_terms(data, point))
+
+    def leave_one_out(self, data: Data) -> tuple[Array, Array]:
+        """Mean (n, C) and variance (n, C) of f at each row given the other rows."""
+        # Diagonals of (K + noise)^{-1}; see `factorization.leave_one_out`.
+        precision = self.spectrum.factor**2 @ self.reduction
+        noise = self.noise
+        if data.weights is not None:
+            noise = noise / data.weights[:, None]
+        return data.Y - self.dual / precision, 1 / precision - noise
+
+    def effective_dof(self, data: Data) -> float:
+        """Tr[(K + noise)^{-1} K], mean over outputs."""
+        lam = self.spectrum.eigenvalues[:, None]
+        shares = lam / (lam + to_numpy(self.noise))
+        return float(np.sum(np.mean(shares, axis=1)))
+
+    def _spread(self, cross: Array, prior: Array) -> Array:
+        projections = cross @ self.spectrum.factor
+        return prior[:, None] - projections**2 @ self.reduction
+
+    def _joint_spread(self, cross: Array, prior: Array) -> Array:
+        projections = cross @ self.spectrum.factor
+        reduced = [
+            prior - (projections * self.reduction[:, c]) @ projections.T
+            for c in range(self.reduction.shape[1])
+        ]
+        return namespace(cross).stack(reduced, axis=-1)
