@@ -7,6 +7,7 @@ import numpy as np
 from .._arrays import (
     Array,
     asarray_like,
+    identity,
     index_like,
     namespace,
     round_columns,
@@ -101,14 +102,18 @@ class TargetScale:
         mean, scale = self.fitted_scale()
         return self.of_all(values * scale + mean, self.mean)
 
-    def given_variance(self, variance, least):
-        """Convert normalised variances of fitted outputs to all, in units of y squared.
-
-        least : array (...,), normalised variance of an output that is not fitted
-        """
+    def given_std(self, variance):
+        """Standard deviations (..., C) of all outputs, in y's units, from variances."""
         _, scale = self.fitted_scale()
-        rest = least[..., None] * self.scale**2
-        return self.of_all(variance * scale**2, rest)
+        std = namespace(variance).sqrt(variance) * scale
+        return self.of_all(std, NOISE_BOUNDS[0] ** 0.5 * self.scale)
+
+    def given_covariance(self, covariance):
+        """Covariances (m, m, C) of all outputs, in the units of y."""
+        _, scale = self.fitted_scale()
+        eye = identity(covariance[..., 0], covariance.shape[0])[:, :, None]
+        rest = NOISE_BOUNDS[0] * eye * self.scale**2
+        return self.of_all(covariance * scale**2, rest)
 
     def noise_of_all(self, noise):
         """Noise variance of all outputs from that of the fitted ones."""

@@ -254,6 +254,9 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         """
         if return_std and return_cov:
             raise RuntimeError("Ask for return_std or for return_cov, not for both.")
+        return self._predicted(X, return_std, return_cov)
+
+    def _predicted(self, X, return_std=False, return_cov=False):
         check_is_fitted(self)
         X, host = self._checked_rows(X, "predict")
         with small_problem_threads(self.X_train_.shape[0]):
@@ -262,9 +265,10 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
                 mean, spread = self._posterior.covariance(self._computed(X))
                 eye = identity(mean, X.shape[0])
                 noise = self._posterior.observation_noise()
-                spread = spread + noise * eye[:, :, None]
-                spread = self._targets.given_variance(spread, NOISE_BOUNDS[0] * eye)
-                results = [self._targets.given(mean), spread]
+                covariance = self._targets.given_covariance(
+                    spread + noise * eye[:, :, None]
+                )
+                results = [self._targets.given(mean), covariance]
             else:
                 results = self._streamed(X, return_std)
         results = [self._targets.shaped(a, host) for a in results]
@@ -276,9 +280,8 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         for rows in slices_of(X.shape[0], PREDICTED_ROWS):
             block = self._computed(X[rows, :])
             if return_std:
-                mean, spread = self._posterior.variance(block)
-                std = self._std(spread)
-                parts.append((self._targets.given(mean), std))
+                mean, variance = self._posterior.variance(block)
+                parts.append((self._targets.given(mean), self._std(variance)))
             else:
                 parts.append((self._targets.given(self._posterior.mean(block)),))
         xp = namespace(parts[0][0])
@@ -286,11 +289,8 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
 
     def _std(self, variance):
         """Standard deviation of new observations, from the variance of f."""
-        least = 0 * variance[..., 0] + NOISE_BOUNDS[0]
-        noisy = self._targets.given_variance(
-            variance + self._posterior.observation_noise(), least
-        )
-        return namespace(noisy).sqrt(noisy)
+        noise = self._posterior.observation_noise()
+        return self._targets.given_std(variance + noise)
 
     def sample_y(
         self,
@@ -313,7 +313,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         -------
         samples : ndarray of shape (n_rows, n_samples) or (n_rows, n_outputs, n_samples)
         """
-        prediction: tuple[Array, Array] = self.predict(X, return_cov=True)
+        prediction: tuple[Array, Array] = self._predicted(X, return_cov=True)
         return draw_jointly(*prediction, n_samples, random_state)
 
     def leave_one_out_predict(

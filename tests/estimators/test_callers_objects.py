@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from adaptive_kernels import (
     AdaptiveKernelClassifier,
@@ -18,7 +18,7 @@ from adaptive_kernels import (
     NTKRegressor,
     OneStepSpikeFeatures,
 )
-from adaptive_kernels.kernels import NNGP
+from adaptive_kernels.kernels import NNGP, NTK
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((60, 3))
@@ -98,3 +98,35 @@ def test_a_class_of_weight_zero_is_no_class(model):
         removed.fit(X[labels != "b"], labels[labels != "b"])
         expected = removed.predict_proba(NEW)
         assert_allclose(weighted.predict_proba(NEW), expected, atol=1e-6)
+
+
+class Shifted(NNGPRegressor):
+    """A subclass whose own `predict` returns something else."""
+
+    def predict(self, X, return_std=False, return_cov=False):
+        return 1e6 + super().predict(X)
+
+
+def test_methods_do_not_go_through_public_ones_of_a_subclass():
+    model, plain = (cls().fit(X, Y) for cls in (Shifted, NNGPRegressor))
+    assert_array_equal(model.sample_y(X[:3]), plain.sample_y(X[:3]))
+
+
+@pytest.mark.parametrize(
+    "kernel", [NNGP("erf"), NTK("relu"), NNGP("erf") + 1.0], ids=str
+)
+@pytest.mark.parametrize("table", ["pandas", "nullable", "polars", "lists"])
+def test_kernels_take_tables(kernel, table):
+    if table == "polars":
+        rows = pytest.importorskip("polars").DataFrame(X)
+    else:
+        frame = pd.DataFrame(X)
+        rows = {
+            "pandas": frame,
+            "nullable": frame.convert_dtypes(),
+            "lists": X.tolist(),
+        }
+        rows = rows[table]
+    assert_array_equal(kernel(rows), kernel(X))
+    assert_array_equal(kernel(rows, rows), kernel(X, X))
+    assert_array_equal(kernel.diag(rows), kernel.diag(X))
