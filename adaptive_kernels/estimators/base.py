@@ -114,7 +114,7 @@ class KernelModel(ArrayModel):
         """Predicted mean (m, C), with the kernel computed in blocks of rows."""
         with small_problem_threads(self.X_train_.shape[0]):
             mean = KernelRows(self.kernel_, X, self.X_train_) @ self.dual_coef_
-        return self._targets.given(mean)
+        return self._targets.to_original(mean)
 
 
 def draw_jointly(mean, covariance, n_samples, random_state):

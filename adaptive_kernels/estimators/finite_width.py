@@ -315,7 +315,7 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         posterior = self._posterior
         projections = posterior.cross(posterior.features(X)) @ posterior.factor
         means = [projections @ asarray_like(dual, X) for dual in duals]
-        means = self._targets.given(namespace(X).stack(means))
+        means = self._targets.to_original(namespace(X).stack(means))
         return self._targets.shaped(means, host)
 
 

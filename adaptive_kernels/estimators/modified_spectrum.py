@@ -252,14 +252,14 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
                 )
             K = KernelRows(kernel, X)
             pairs = nystrom_eigenpairs(kernel, X, k + 1, random_state=rng)
-            return K, self._given(pairs)
+            return K, self._fixed_plan(pairs)
         check_memory(X, n, 5 if self.spectrum == "cv" else 3)
         K = kernel(X)
         if self.spectrum == "cv":
-            return K, self._chosen(K, Y)
-        return K, self._given(top_eigenpairs(K, k + 1, random_state=rng))
+            return K, self._cross_validated_plan(K, Y)
+        return K, self._fixed_plan(top_eigenpairs(K, k + 1, random_state=rng))
 
-    def _given(self, pairs):
+    def _fixed_plan(self, pairs):
         preconditioner = self._preconditioner(pairs, self.spectrum)
         values = pairs[0][: self.n_components]
         return _Plan(preconditioner, values, self.spectrum, self.tol, self.max_iter)
@@ -269,7 +269,7 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             *pairs, self.n_components, spectrum=spectrum, ridge=self.alpha
         )
 
-    def _chosen(self, K, Y):
+    def _cross_validated_plan(self, K, Y):
         """The plan of least generalised cross-validation score."""
         xp = namespace(K)
         values, vectors = eigh(K)
@@ -279,8 +279,8 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         plans, scores = [], []
         for exponent in _EXPONENTS:
             S = self._preconditioner(pairs, exponent)
-            kept = _kept(pairs[0], self.alpha, S, stops)
-            score = generalised_cross_validation(kept, coefficients, len(kept.T))
+            left = _left(pairs[0], self.alpha, S, stops)
+            score = generalised_cross_validation(left, coefficients)
             best, top = np.argmin(score), pairs[0][: self.n_components]
             plans.append(_Plan(S, top, exponent, 0.0, int(stops[best])))
             scores.append(score[best])
@@ -339,7 +339,7 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         return self._targets.shaped(self._mean(X), host)
 
 
-def _kept(eigenvalues, alpha, preconditioner, stops):
+def _left(eigenvalues, alpha, preconditioner, stops):
     """Share of y that predictions miss after t iterations, per t and mode: (T, n).
 
     1 - l / (l + alpha) [1 - (1 - step_size g)^t], with g the new eigenvalue of the mode

@@ -44,14 +44,15 @@ class TargetScale:
         An output that is constant up to rounding has scale 1.
         """
         xp = namespace(Y)
-        weighs = xp.ones_like(Y[:, 0]) if weights is None else weights
-        shares = (weighs / xp.sum(weighs))[:, None]
-        weighed = xp.where((weighs > 0)[:, None], Y, Y[int(xp.argmax(weighs)), :])
-        low, high = xp.min(weighed, axis=0), xp.max(weighed, axis=0)
+        counts = xp.ones_like(Y[:, 0]) if weights is None else weights
+        shares = (counts / xp.sum(counts))[:, None]
+        # Rows of weight zero must not count for the range: any other row stands in.
+        kept = xp.where((counts > 0)[:, None], Y, Y[int(xp.argmax(counts)), :])
+        low, high = xp.min(kept, axis=0), xp.max(kept, axis=0)
         # Sum differences to the middle: a constant then has an exact mean.
         middle = low + (high - low) / 2
-        mean = middle + xp.sum(shares * (weighed - middle), axis=0)
-        spread = xp.sqrt(xp.sum(shares * (weighed - mean) ** 2, axis=0))
+        mean = middle + xp.sum(shares * (kept - middle), axis=0)
+        spread = xp.sqrt(xp.sum(shares * (kept - mean) ** 2, axis=0))
         constant = high - low <= 10 * xp.finfo(Y.dtype).eps * xp.abs(middle)
         if not normalize:
             # Without normalisation, a constant other than zero has to be learned.
@@ -71,7 +72,7 @@ class TargetScale:
             return values
         return namespace(values).take(values, index_like(self.fitted, values), axis=-1)
 
-    def of_all(self, values, rest):
+    def with_constants(self, values, rest):
         """Values of all outputs (..., C), with `rest` (..., C) for those not fitted."""
         if self.fitted is None:
             return values
@@ -97,30 +98,30 @@ class TargetScale:
         mean, scale = self.fitted_scale()
         return (self.fitted_outputs(Y) - mean) / scale
 
-    def given(self, values):
+    def to_original(self, values):
         """Convert normalised means of fitted outputs to all outputs, in units of y."""
         mean, scale = self.fitted_scale()
-        return self.of_all(values * scale + mean, self.mean)
+        return self.with_constants(values * scale + mean, self.mean)
 
-    def given_std(self, variance):
+    def to_original_std(self, variance):
         """Standard deviations (..., C) of all outputs, in y's units, from variances."""
         _, scale = self.fitted_scale()
         std = namespace(variance).sqrt(variance) * scale
-        return self.of_all(std, NOISE_BOUNDS[0] ** 0.5 * self.scale)
+        return self.with_constants(std, NOISE_BOUNDS[0] ** 0.5 * self.scale)
 
-    def given_covariance(self, covariance):
+    def to_original_covariance(self, covariance):
         """Covariances (m, m, C) of all outputs, in the units of y."""
         _, scale = self.fitted_scale()
         eye = identity(covariance[..., 0], covariance.shape[0])[:, :, None]
         rest = NOISE_BOUNDS[0] * eye * self.scale**2
-        return self.of_all(covariance * scale**2, rest)
+        return self.with_constants(covariance * scale**2, rest)
 
-    def noise_of_all(self, noise):
+    def noise_with_constants(self, noise):
         """Noise variance of all outputs from that of the fitted ones."""
         if np.ndim(noise) == 0:
             return noise
         rest = np.full(len(self.constant), NOISE_BOUNDS[0])
-        return self.of_all(to_numpy(noise), rest)
+        return self.with_constants(to_numpy(noise), rest)
 
     def shaped(self, values, on_host):
         """Values (..., C) in the shape of y, as a NumPy array if `on_host`."""

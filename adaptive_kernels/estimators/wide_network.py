@@ -216,7 +216,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         if inducing is not None:
             # The sums of the posterior contain all other rows.
             rows = replace(rows, data=Data(inducing, posterior.dual))
-        self.alpha_ = rows.targets.noise_of_all(posterior.observation_noise())
+        self.alpha_ = rows.targets.noise_with_constants(posterior.observation_noise())
         self.n_iter_ = n_iter
         self.X_train_ = rows.data.X
         self.log_marginal_likelihood_value_ = evidence
@@ -227,7 +227,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         """Coefficients of the kernel with `X_train_` in the mean of normalised y."""
         check_is_fitted(self)
         dual = self._posterior.dual
-        return self._targets.of_all(dual, 0 * self._targets.mean)
+        return self._targets.with_constants(dual, 0 * self._targets.mean)
 
     def predict(
         self, X: ArrayLike, return_std: bool = False, return_cov: bool = False
@@ -265,10 +265,10 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
                 mean, spread = self._posterior.covariance(self._computed(X))
                 eye = identity(mean, X.shape[0])
                 noise = self._posterior.observation_noise()
-                covariance = self._targets.given_covariance(
+                covariance = self._targets.to_original_covariance(
                     spread + noise * eye[:, :, None]
                 )
-                results = [self._targets.given(mean), covariance]
+                results = [self._targets.to_original(mean), covariance]
             else:
                 results = self._streamed(X, return_std)
         results = [self._targets.shaped(a, host) for a in results]
@@ -281,16 +281,16 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             block = self._computed(X[rows, :])
             if return_std:
                 mean, variance = self._posterior.variance(block)
-                parts.append((self._targets.given(mean), self._std(variance)))
+                parts.append((self._targets.to_original(mean), self._std(variance)))
             else:
-                parts.append((self._targets.given(self._posterior.mean(block)),))
+                parts.append((self._targets.to_original(self._posterior.mean(block)),))
         xp = namespace(parts[0][0])
         return [xp.concat(column, axis=0) for column in zip(*parts, strict=True)]
 
     def _std(self, variance):
         """Standard deviation of new observations, from the variance of f."""
         noise = self._posterior.observation_noise()
-        return self._targets.given_std(variance + noise)
+        return self._targets.to_original_std(variance + noise)
 
     def sample_y(
         self,
@@ -346,7 +346,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         host = isinstance(data.X, np.ndarray) or self.device is not None
         mean, std = (
             self._targets.shaped(xp.take(values, index, axis=0), host)
-            for values in (self._targets.given(mean), std)
+            for values in (self._targets.to_original(mean), std)
         )
         return (mean, std) if return_std else mean
 

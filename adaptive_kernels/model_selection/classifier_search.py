@@ -344,7 +344,7 @@ def _two_widths(widths):
 def one_vs_rest_rows(regressor):
     """Training rows of a regressor, with its one-vs-rest targets in their own units."""
     data = regressor._training.data
-    targets = regressor._training.targets.given(data.Y)
+    targets = regressor._training.targets.to_original(data.Y)
     return RowStream(data.X, targets, data.weights, regressor.device)
 
 

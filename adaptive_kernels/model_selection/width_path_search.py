@@ -54,15 +54,15 @@ class WidthPathSearch:
     score : HeldOutScore
     n_jobs : int or None
 
-    `paths` maps a pair to a list of Path, one for each fold; `starts` a pair to the
-    WidthPath explored on a sample of all rows; `again` a pair and a width to the
+    `paths` maps a pair to a list of Path, one for each fold; `explored` a pair to the
+    WidthPath explored on a sample of all rows; `rescored` a pair and a width to the
     Solution for more rows, from `score_again`.
     """
 
     def __init__(self, templates, data, folds, score, n_jobs):
         self.templates, self.data, self.folds = templates, data, folds
         self.score, self.n_jobs = score, n_jobs
-        self.paths, self.starts, self.again = {}, {}, {}
+        self.paths, self.explored, self.rescored = {}, {}, {}
 
     def run(self, pairs, candidates):
         """Extend the paths of the pairs to the (width, scaling) candidates.
@@ -75,28 +75,28 @@ class WidthPathSearch:
         for pair in sorted(pairs, key=lambda pair: str(self.templates[pair].kernel)):
             if pair not in self.paths:
                 self.paths[pair] = [Path() for _ in self.folds]
-                if not self._folds_found(self._first_type(pair)):
+                if not self._all_folds_found(self._first_pair(pair)):
                     least = min(width for width, _ in candidates)
-                    self.starts[pair] = self._whole(pair, least)
+                    self.explored[pair] = self._explore_sample(pair, least)
         jobs = [(pair, i) for pair in pairs for i in range(len(self.folds))]
         self._extend(jobs, candidates)
-        self._extend(self._missed(jobs), candidates, again=True)
+        self._extend(self._missed(jobs), candidates, afresh=True)
 
-    def _first_type(self, pair):
+    def _first_pair(self, pair):
         """The pair of this kernel that ran first, or None if it is this pair."""
         first = next(p for p in self.paths if p[0] == pair[0])
         return None if first == pair else first
 
-    def _extend(self, jobs, candidates, again=False):
-        results = self._each(self._task(*job, candidates, again) for job in jobs)
+    def _extend(self, jobs, candidates, afresh=False):
+        results = self._each(self._task(*job, candidates, afresh) for job in jobs)
         for (pair, i), path in zip(jobs, results, strict=True):
-            if not again or path.widths.gain() > self.paths[pair][i].widths.gain():
+            if not afresh or path.widths.gain() > self.paths[pair][i].widths.gain():
                 self.paths[pair][i] = path
 
-    def _task(self, pair, i, candidates, again):
+    def _task(self, pair, i, candidates, afresh):
         """The joblib task that extends a path on a fold; it gets only rows it needs."""
         fold = self.folds[i]
-        start = {"start_index": None} if again else self._start(pair, i)
+        start = {"start_index": None} if afresh else self._start(pair, i)
         seen = needs_relevance(start["start_index"])
         return delayed(extended_path)(
             self.templates[pair],
@@ -105,30 +105,30 @@ class WidthPathSearch:
             self._rows(fold.held_out),
             self.score,
             candidates,
-            Path() if again else self.paths[pair][i],
+            Path() if afresh else self.paths[pair][i],
             **start,
         )
 
-    def _folds_found(self, pair):
+    def _all_folds_found(self, pair):
         """Whether adaptation has gained on all folds of a pair; False for None."""
         return pair is not None and all(p.widths.found() for p in self.paths[pair])
 
     def _start(self, pair, i):
         """Where the path of a pair on a fold starts: options of `_fit_path`."""
-        first = self._first_type(pair)
+        first = self._first_pair(pair)
         if first is None:
             few = len(self.folds[i].train) <= subsampling.FEW_ROWS
-            return {"start_index": None} if few else self._won(pair)
+            return {"start_index": None} if few else self._winning_start(pair)
         kin = self.paths[first][i].widths
-        explored = pair in self.starts and not kin.found()
+        explored = pair in self.explored and not kin.found()
         return {
             "first_path": kin,
-            **(self._won(pair) if explored else {"start_index": 0}),
+            **(self._winning_start(pair) if explored else {"start_index": 0}),
         }
 
-    def _won(self, pair):
+    def _winning_start(self, pair):
         """The family of starts that won on a sample of all rows, and its width."""
-        path = self.starts[pair]
+        path = self.explored[pair]
         return {"start_index": path.start_index, "free_width": path.free_width}
 
     def _missed(self, jobs):
@@ -145,18 +145,18 @@ class WidthPathSearch:
         with threads_for_workers(self.n_jobs):
             return Parallel(n_jobs=self.n_jobs)(tasks)
 
-    def _whole(self, pair, width):
+    def _explore_sample(self, pair, width):
         """A path explored on a sample of all rows, at the smallest width.
 
         The winning family depends little on the kernel. If another kernel with this
         covariance type was explored, its family is taken.
         """
-        for (_, kind), path in self.starts.items():
+        for (_, kind), path in self.explored.items():
             if kind == pair[1]:
                 return replace(path, isotropic=None, free=None)
         n = self.data[0].shape[0]
         rows = self._rows(random_rows(n, subsampling.RELEVANCE_ROWS))
-        known = self.starts.get(self._first_type(pair))
+        known = self.explored.get(self._first_pair(pair))
         isotropic = known and known.isotropic
         return self.templates[pair]._start_path(rows, width, isotropic)
 
@@ -198,7 +198,7 @@ class WidthPathSearch:
 
         def distance(i):
             pair, (width, _) = keys[i]
-            return abs(log(width)) if self._first_type(pair) is None else inf
+            return abs(log(width)) if self._first_pair(pair) is None else inf
 
         return list(dict.fromkeys([*indices, min(range(len(keys)), key=distance)]))
 
@@ -213,7 +213,7 @@ class WidthPathSearch:
             scored_again, keys, train, score=self.score, held_out=held_out
         )
         for (pair, (width, _)), (_, _, solution) in found.items():
-            self.again[pair, width] = solution
+            self.rescored[pair, width] = solution
         scores, densities, _ = zip(*(found[key] for key in keys), strict=True)
         if self.score.scorer is not None:
             return np.array(scores), None
@@ -262,7 +262,9 @@ class WidthPathSearch:
 
     def warn_if_missed(self, model):
         """Warn if a fitted model explains much less than a small forest."""
-        explained = max((path.explained for path in self.starts.values()), default=0.0)
+        explained = max(
+            (path.explained for path in self.explored.values()), default=0.0
+        )
         warn_if_missed(model._tuned.noise_share, explained)
 
     def _solutions(self, pair, width):
@@ -270,10 +272,10 @@ class WidthPathSearch:
 
         The one of `score_again`, or those of all folds and of the explored sample.
         """
-        if (pair, width) in self.again:
-            return [self.again[pair, width]]
+        if (pair, width) in self.rescored:
+            return [self.rescored[pair, width]]
         paths = [path.widths for path in self.paths[pair]]
-        whole = self.starts.get(pair)
+        whole = self.explored.get(pair)
         if width not in paths[0].points:
             found = [path.isotropic for path in [*paths, whole] if path is not None]
         else:

@@ -135,16 +135,14 @@ class GradientFlow:
         """
         values = to_numpy(self.eigenvalues)
         left = np.stack([1 - values * self.gains(time, alpha) for time in times])
-        return generalised_cross_validation(
-            left, to_numpy(self.coefficients), len(values)
-        )
+        return generalised_cross_validation(left, to_numpy(self.coefficients))
 
 
-def generalised_cross_validation(left, coefficients, n_rows):
+def generalised_cross_validation(left, coefficients):
     """Generalised cross-validation score of linear smoothers; smaller is better.
 
     It is the mean squared residual over the squared share of residual degrees of
-    freedom.
+    freedom, (sum_i left_i^2 |c_i|^2 / n) / (sum_i left_i / n)^2.
 
     Parameters
     ----------
@@ -152,9 +150,6 @@ def generalised_cross_validation(left, coefficients, n_rows):
         Share of each eigendirection that a smoother leaves in the residual.
     coefficients : ndarray (n, C)
         Targets in the eigendirections.
-    n_rows : float
-        Number of rows. Directions that are not among the n hold no target and remain in
-        the residual.
 
     Returns
     -------
@@ -166,7 +161,7 @@ def generalised_cross_validation(left, coefficients, n_rows):
     G. Golub, M. Heath, G. Wahba, "Generalized Cross-Validation as a Method for Choosing
     a Good Ridge Parameter", Technometrics 21, 1979.
     """
-    freedom = 1 - np.sum(1 - left, axis=1) / n_rows
-    squares = left**2 @ np.sum(coefficients**2, axis=1) / n_rows
+    freedom = np.mean(left, axis=1)
+    squares = left**2 @ np.sum(coefficients**2, axis=1) / left.shape[1]
     enough = freedom > _LEAST_FREEDOM
     return np.where(enough, squares / np.where(enough, freedom, 1.0) ** 2, np.inf)
