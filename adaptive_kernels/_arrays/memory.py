@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -67,12 +68,29 @@ def _free_in_container(
     groups: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup"
 ) -> int | None:
     """What is left of the smallest limit on this process's control groups."""
+    left = []
+    for folder, limit, usage, files in _limited_groups(groups, root):
+        try:
+            most, used = (int((folder / f).read_text()) for f in (limit, usage))
+            cached = int(_fields(folder / "memory.stat").get(files, 0))
+        except (OSError, ValueError):
+            continue
+        left.append(most - used + cached)
+    return min(left, default=None)
+
+
+@cache
+def _limited_groups(groups: str, root: str) -> tuple[tuple[Path, str, str, str], ...]:
+    """Folders of the control groups that have a limit, with the names of their files.
+
+    They are looked up once: which groups a process is in hardly changes.
+    """
     try:
         with open(groups) as file:
             lines = [line.strip().split(":", 2) for line in file]
     except OSError:
-        return None
-    left = []
+        return ()
+    found = []
     for _, controllers, path in lines:
         version = 2 if controllers == "" else 1
         if version == 1 and "memory" not in controllers.split(","):
@@ -82,20 +100,17 @@ def _free_in_container(
         # Within a container its own group is the top, and the path is not there.
         for folder in (group, *group.parents):
             if folder == top or top in folder.parents:
-                left += _left_in_group(folder, *names)
-    return min(left, default=None)
+                found += [(folder, *names)] if _has_limit(folder / names[0]) else []
+    return tuple(found)
 
 
-def _left_in_group(folder: Path, limit: str, usage: str, cache: str) -> list[int]:
-    """What is left of a group's limit, or nothing where there is none."""
+def _has_limit(file: Path) -> bool:
     try:
-        most = (folder / limit).read_text().strip()
-        if most == "max":
-            return []
-        used = int((folder / usage).read_text())
-        return [int(most) - used + int(_fields(folder / "memory.stat").get(cache, 0))]
-    except (OSError, ValueError):
-        return []
+        most = file.read_text().strip()
+    except OSError:
+        return False
+    # Version 1 has a number beyond all memory in place of "max".
+    return most != "max" and int(most) < 2**60
 
 
 def _free_addresses() -> int | None:

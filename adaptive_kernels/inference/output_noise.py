@@ -19,7 +19,6 @@ from math import log, pi
 from typing import Self
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from .._arrays import (
     Array,
@@ -35,8 +34,9 @@ from .inducing_points import InducingData
 from .optimization import NOISE_BOUNDS
 from .posterior import KernelPosterior
 
-# Noise variances among which the best is looked for, before a line search beside it.
-_TRIED = 100
+# Numbers of noise variances among which the best is looked for, then between its
+# neighbours. The last are .0004 apart in the logarithm.
+_TRIED = (100, 30, 30)
 
 
 @dataclass(frozen=True)
@@ -116,25 +116,14 @@ class OutputSpectrum:
         unit : float, in which `NOISE_BOUNDS` hold
         """
         lowest, highest = np.log(NOISE_BOUNDS) + log(unit)
-        tried = np.linspace(lowest, highest, _TRIED)
         n_outputs = self.targets.shape[1]
-        values = self.evidence(np.exp(np.tile(tried[:, None], (1, n_outputs))))
-        best = np.argmax(values, axis=0)
-        found = np.empty(n_outputs)
-        for c in range(n_outputs):
-            one = replace(
-                self,
-                targets=self.targets[:, c : c + 1],
-                squares=None if self.squares is None else self.squares[c : c + 1],
-            )
-            limits = tried[max(best[c] - 1, 0)], tried[min(best[c] + 1, _TRIED - 1)]
-            found[c] = minimize_scalar(
-                lambda t, one=one: -one.evidence(np.exp(np.array([[t]])))[0, 0],
-                bounds=limits,
-                method="bounded",
-                options={"xatol": 1e-6},
-            ).x
-        return np.exp(found)
+        low, high = np.full(n_outputs, lowest), np.full(n_outputs, highest)
+        for n_tried in _TRIED:
+            tried = np.linspace(low, high, n_tried)
+            best = np.argmax(self.evidence(np.exp(tried)), axis=0)
+            around = np.clip([best - 1, best + 1], 0, n_tried - 1)
+            low, high = np.take_along_axis(tried, around, axis=0)
+        return np.exp(tried[best, np.arange(n_outputs)])
 
 
 @dataclass
