@@ -74,7 +74,8 @@ class AdaptiveKernelClassifierCV(AdaptiveKernelClassifier):
         Weight covariances to compare: one variance per feature, or all covariances.
     cv : int, cross-validation generator or iterable, default=None
         None means five folds up to 300 rows, three beyond, or if a class has fewer than
-        five rows. A number of folds is stratified and shuffled.
+        five rows. A number of folds is stratified and shuffled. A splitter of groups
+        takes them from `fit(..., groups=)`.
     scoring : str, callable or None, default=None
         Score on rows held out; None is the mean log probability of the labels. With any
         other score the best candidate predicts alone: only probabilities can be mixed.

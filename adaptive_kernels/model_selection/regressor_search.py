@@ -84,7 +84,8 @@ class AdaptiveKernelRegressorCV(
         Weight covariances to compare: one variance per feature, or all covariances.
     cv : int, cross-validation generator or iterable, default=None
         None means five folds up to 300 rows, three beyond. A number of folds is
-        shuffled, because tables are often sorted. Time series need a splitter.
+        shuffled, because tables are often sorted. Time series need a splitter, and so
+        do groups of rows that belong together, with `fit(..., groups=)`.
     scoring : str, callable or None, default=None
         Score on rows held out; None is the mean predictive log density. With any other
         score the best candidate predicts alone: only densities can be mixed.
