@@ -1,4 +1,4 @@
-"""Seeded tasks on which theories and networks are compared."""
+"""Simulated data sets on which theories and networks are compared."""
 
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -29,14 +29,18 @@ def make_ising(
 ) -> tuple[np.ndarray, ...]:
     """Linearly separable Ising task: random signs, labelled by a random direction.
 
+    Use it to compare theories of finite networks: one direction is to be learned.
+
     Parameters
     ----------
     n_samples : int, default=100
+        Number of rows.
     n_features : int, default=20
+        Number of columns.
     coef : bool, default=False
         Whether to return the direction too.
     random_state : int, RandomState or None, default=None
-        The direction is drawn first: a longer draw does not change it.
+        Seed. The direction is drawn first, so it does not depend on `n_samples`.
 
     Returns
     -------
@@ -45,7 +49,7 @@ def make_ising(
     y : ndarray of shape (n_samples,)
         Labels -1 or 1: the sign of the projection on the direction.
     direction : ndarray of shape (n_features,)
-        Only with `coef`; of unit length.
+        Direction of unit length; only with `coef`.
 
     References
     ----------
@@ -86,29 +90,33 @@ def make_gaussian_classes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Classes of isotropic Gaussian rows, in random order.
 
+    Use it to see how kernels separate classes, for instance with `nc1_score`.
+
     Parameters
     ----------
     n_samples : int or sequence of int, default=128
-        Rows in all, shared as equally as can be, or rows of each class.
+        Number of all rows, in classes of nearly equal size, or the size of each class.
     n_features : int, default=8
+        Number of columns.
     means : array-like of shape (n_classes,) or (n_classes, n_features), \
 default=(-2.0, 2.0)
         Class means; one number is the mean of every feature.
     scale : float, default=0.5
         Standard deviation of every feature in a class.
     random_state : int, RandomState or None, default=None
+        Seed of the rows and of their order.
 
     Returns
     -------
     X : ndarray of shape (n_samples, n_features)
     y : ndarray of shape (n_samples,)
-        Labels in the order of the means, two apart and centred: -1 and 1 for two
-        classes, -3, -1, 1 and 3 for four.
+        Labels in the order of the means, with steps of 2 and a mean of 0: -1 and 1 for
+        two classes; -3, -1, 1 and 3 for four.
 
     Raises
     ------
     ValueError
-        If the shapes of `means` or `n_samples` do not fit.
+        If `means` does not fit `n_features`, or `n_samples` does not fit `means`.
 
     References
     ----------
@@ -176,32 +184,38 @@ def make_single_index(
 ) -> tuple[np.ndarray, ...]:
     """Regression on a polynomial of one random projection of normal inputs.
 
+    Use it to see which polynomials a model learns, and how well it finds the direction.
+
     Parameters
     ----------
     n_samples : int, default=100
+        Number of rows.
     n_features : int, default=20
+        Number of columns.
     hermite_coefficients : array-like, default=(0, 1, 0.5)
         Coefficients c_k of the polynomial sum_k c_k He_k in probabilists' Hermite
-        polynomials, whose variance is k!; the default is g + (g^2 - 1) / 2.
+        polynomials, whose variance is k!. The default is g + (g^2 - 1) / 2 of the
+        projection g.
     noise : float, default=0.3
-        Standard deviation of normal noise.
+        Standard deviation of the normal noise.
     coef : bool, default=False
         Whether to return the direction too.
     random_state : int, RandomState or None, default=None
-        The direction is drawn first, then X row by row, then the noise.
+        Seed. The direction is drawn first, then X row by row, then the noise.
 
     Returns
     -------
     X : ndarray of shape (n_samples, n_features)
         Independent standard normal entries.
     y : ndarray of shape (n_samples,)
+        Targets, with noise.
     direction : ndarray of shape (n_features,)
-        Only with `coef`; of unit length.
+        Direction of unit length; only with `coef`.
 
     Raises
     ------
     ValueError
-        If `hermite_coefficients` are not a sequence of finite numbers.
+        If `hermite_coefficients` is not a sequence of finite numbers.
 
     References
     ----------

@@ -20,7 +20,8 @@ from ..theory.kernel_regression.learning_curves import (
 )
 from ..theory.kernel_regression.spectrum import Spectrum
 
-# Up to here predictions were within a quarter of what was measured, mostly closer.
+# Largest row correction without a warning: up to it, predicted errors were within a
+# quarter of the measured ones, mostly closer.
 _LARGE_CORRECTION = 1.5
 
 
@@ -35,34 +36,33 @@ def learning_curve_theory(
 ) -> LearningCurveTheory:
     """Predict the test error of a kernel at every training size, without training.
 
-    The prediction is the average over training sets drawn from the rows of X, tested on
-    the rows left. It costs one eigendecomposition of the kernel matrix of X.
+    Use it to see whether more rows would help, or which kernel needs fewer. It costs
+    one eigendecomposition of the kernel matrix of X. The prediction is the average over
+    training sets drawn from the rows of X, tested on the other rows.
 
-    Kernel and `alpha` stay as given at every size. Where they were learned from these
-    same rows, prediction and measurement are both optimistic: give rows that the
-    estimator has not seen.
+    Kernel and `alpha` are the same at every size. If they were learned from these rows,
+    the prediction is optimistic: give rows that the estimator has not seen.
 
     Parameters
     ----------
     estimator : scikit-learn kernel, fitted estimator or pipeline that ends in one
-        A kernel object, such as `NNGP` or `NTK`, stands for kernel ridge regression on
-        y as given; an `NNGPRegressor`, `AdaptiveKernelRegressor` or its search for its
-        kernel, noise and centring. The earlier steps of a pipeline are applied as
-        fitted.
+        A kernel object, such as `NNGP` or `NTK`, means kernel ridge regression on y as
+        given. A fitted `NNGPRegressor`, `AdaptiveKernelRegressor` or its search means
+        its kernel, noise and centring. Earlier steps of a pipeline transform X.
     X : array-like of shape (n_samples, n_features)
-        The pool.
+        The pool of rows.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Observed targets, noise included.
     train_sizes : array-like of shape (k,), default=None
         Numbers of rows, or fractions of those of X if floating. None means
         ``np.linspace(0.1, 1.0, 5)``.
     alpha : float, default=None
-        Positive ridge on the diagonal of the training rows' kernel matrix. None takes
-        that of the estimator; a kernel needs it.
+        Positive ridge on the diagonal of the training rows' kernel matrix. None uses
+        that of the estimator; a kernel needs a value.
     noise : float or array of shape (n_outputs,), default=None
-        Variance of the noise in y, which only tells the error against noise-free
-        targets from that against noisy ones. None takes the noise that a fitted
-        estimator found, and zero for a kernel.
+        Variance of the noise in y. It changes only the error against noise-free
+        targets. None uses the noise that a fitted estimator found, and zero for a
+        kernel.
 
     Returns
     -------
@@ -76,16 +76,16 @@ def learning_curve_theory(
         If `estimator` is none of those named, or scales its outputs or layers
         separately, so that there is no one kernel.
     ValueError
-        If a parameter or the data is unusable; the message names it.
+        If a parameter or the data are not valid; the message names it.
     MemoryError
         If the kernel matrix of X does not fit in memory.
 
     Warns
     -----
     UserWarning
-        If few rows carry much of the error, which makes the prediction uncertain by
-        tens of percent. So it is for smooth kernels with a small ridge at sizes that
-        come near the pool's.
+        If few rows have much of the error, which makes the prediction uncertain by tens
+        of percent. This happens for smooth kernels with a small ridge, at sizes near
+        that of the pool.
 
     References
     ----------
@@ -118,7 +118,7 @@ def learning_curve_theory(
 
 
 def resolve(estimator, X):
-    """Kernel, the frozen regressor around it (None for a kernel), transformed X."""
+    """The kernel, a regressor with it (None for a kernel), and the rows for it."""
     if isinstance(estimator, Kernel):
         return estimator, None, X
     if isinstance(estimator, Pipeline):
@@ -131,9 +131,9 @@ def resolve(estimator, X):
 
 
 def frozen(estimator):
-    """A regressor with the fitted kernel and noise, and nothing left to learn.
+    """A regressor with the kernel and noise of a fitted estimator, which are not tuned.
 
-    Refitting the estimator itself would choose them anew at every training size.
+    The estimator itself would tune them again at every training size.
     """
     if isinstance(estimator, AdaptiveKernelRegressorCV):
         check_is_fitted(estimator)
@@ -149,7 +149,7 @@ def frozen(estimator):
     scale = getattr(estimator, "scale_", 1.0)
     if np.ndim(scale) > 0:
         raise TypeError(
-            "estimator scales its outputs or layers separately, which is no one "
+            "estimator scales its outputs or layers separately, so there is no single "
             "kernel: fit it on one output, with depth=1 or another approximation."
         )
     kernel = clone(estimator.kernel_)
@@ -181,7 +181,7 @@ def absolute_sizes(train_sizes, rows):
 
 
 def _centre_and_noise(model, Y):
-    """What the regressor subtracts from Y, and the noise (C,) it takes Y to have."""
+    """The mean that the regressor subtracts from Y, and its noise variance (C,)."""
     if model is None:
         return 0 * Y[0, :], np.zeros(Y.shape[1])
     targets = TargetScale.of(Y, None, normalize=model.normalize_y, is_vector=False)

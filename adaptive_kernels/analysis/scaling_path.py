@@ -1,4 +1,4 @@
-"""One fit along all scalings, from standard to mean field."""
+"""One fit solved at all scalings, from standard to mean-field scaling."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -17,9 +17,9 @@ class ScalingPath:
     Attributes
     ----------
     scalings : ndarray (k,)
-        In ascending order.
+        Scalings in ascending order.
     estimators : tuple of AdaptiveKernelRegressor
-        Fitted, one for each scaling.
+        A fitted estimator for each scaling.
     """
 
     scalings: np.ndarray
@@ -43,12 +43,13 @@ class ScalingPath:
     def predict(self, X: ArrayLike) -> Array:
         """Predictive mean at each scaling.
 
-        Where the scalings share their eigendecomposition, the kernel between X and
-        the training rows is computed once too.
+        If the scalings share an eigendecomposition, the kernel between X and the
+        training rows is computed only once.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            New rows.
 
         Returns
         -------
@@ -76,20 +77,25 @@ def scaling_path(
 ) -> ScalingPath:
     """Tune an adaptive kernel regressor once and solve it at every scaling.
 
-    A learned covariance starts from its neighbour's, so that ascending scalings anneal
-    from the Gaussian process to mean field. With an approximation that rescales the
-    kernel, and a kernel of one hidden layer without bias whose activation is piecewise
-    linear, all scalings share one eigendecomposition and cost little more than one.
+    Use it to see how predictions change from standard to mean-field scaling. It costs
+    one fit with tuning and one without for each other scaling. With an approximation
+    that rescales the kernel, and a kernel of one hidden layer without bias whose
+    activation is piecewise linear, all scalings share one eigendecomposition and cost
+    little more than one.
 
     Parameters
     ----------
     estimator : AdaptiveKernelRegressor
-        Cloned, not changed; its `scaling` is ignored.
+        It is cloned, not changed. Its `scaling` is ignored.
     X : array-like of shape (n_samples, n_features)
+        Training rows.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
     scalings : array-like of shape (k,), default=None
-        Positive; None takes 16 from 1, standard scaling, to the width, mean field.
+        Positive scalings. None means 16 of them, from 1, which is standard scaling, to
+        the width, which is mean-field scaling.
     sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows; a row of weight w counts like w repeated rows.
 
     Returns
     -------
@@ -98,10 +104,19 @@ def scaling_path(
     Raises
     ------
     TypeError
-        If `estimator` is no AdaptiveKernelRegressor.
+        If `estimator` is not an AdaptiveKernelRegressor.
     ValueError
-        If a scaling is not positive, or none is given and the width is not a finite
-        number above 1.
+        If a scaling is not positive, if `scalings` is None and the width is not a
+        finite number above 1, or if the estimator uses inducing points.
+
+    Notes
+    -----
+    A learned covariance starts from that of the next smaller scaling. So ascending
+    scalings anneal from the Gaussian process to mean field.
+
+    References
+    ----------
+    arXiv:2502.03210.
 
     Examples
     --------
@@ -126,7 +141,7 @@ def scaling_path(
 
 
 def check_scalings(scalings, estimator):
-    """Sorted positive scalings as a list; by default from 1 to the width."""
+    """Check scalings and sort them into a list; by default from 1 to the width."""
     if not isinstance(estimator, AdaptiveKernelRegressor):
         raise TypeError(
             f"estimator must be an AdaptiveKernelRegressor, got {estimator!r}: apply "

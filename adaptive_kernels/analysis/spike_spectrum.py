@@ -1,4 +1,4 @@
-"""Which polynomials of the target one gradient step has planted in the features."""
+"""Which powers of a learned projection one gradient step has added to the features."""
 
 from copy import copy
 from dataclasses import dataclass
@@ -13,38 +13,41 @@ from .._arrays import ArrayLike, to_numpy
 from ..estimators.one_step_features import OneStepSpikeFeatures
 from ..kernels._expansion import expansion
 
+# An outlier is beyond the edge by 5 %: at finite size the largest singular value of the
+# bulk varies by less.
 BEYOND_EDGE = 1.05
+# A spike has most of its squared length in the span of the powers.
 EXPLAINED = 0.5
 
 
 @dataclass(frozen=True)
 class SpikeSpectrum:
-    """Singular values of features after one gradient step, and what the largest mean.
+    """Singular values of features after one gradient step, with labelled spikes.
 
-    A singular value more than 5 % beyond the edge is an outlier. It is a spike if its
-    left singular vector, over the rows, lies mostly in the span of g, g^2, ...
-    g^degree, where g is the projection of the rows on the learned direction; others
-    come from the gradient's noise.
+    A singular value that exceeds the edge by more than 5 % is an outlier. Let g be the
+    projection of the rows on the learned direction. An outlier is a spike if its left
+    singular vector, over the rows, lies mostly in the span of g, g^2, ... g^degree.
+    Other outliers come from noise in the gradient.
 
     Attributes
     ----------
     singular_values : ndarray of shape (min(n_samples, n_components),)
-        Of `transform(X)`, in descending order.
+        Singular values of `transform(X)`, in descending order.
     initial_values : ndarray of shape (min(n_samples, n_components),)
-        Of the features before the step: the bulk.
+        Singular values of the features before the step: the bulk.
     predicted_values : ndarray of shape (min(n_samples, n_components),)
-        Of the features before the step plus their mean shift, which is what the step
-        does to wide layers.
+        Singular values of the features before the step plus their mean shift, which is
+        the effect of the step on a wide layer.
     edge : float
         The largest of `initial_values`.
     alignments : ndarray of shape (n_outliers, degree)
-        For each outlier the squared cosine of its left singular vector with g^k (with
-        all products of k projections, if there are several), less what a random vector
-        would have.
+        For each outlier the squared cosine of its left singular vector with g^k, minus
+        that of a random vector. With several projections g^k means the span of all
+        products of k of them.
     explained : ndarray of shape (n_outliers,)
-        The squared cosine with the span of all powers, likewise.
+        Squared cosine with the span of all powers, minus that of a random vector.
     degrees : ndarray of shape (n_outliers,)
-        The power that an outlier is most aligned with; 0 if it is no spike.
+        The power with which an outlier is aligned most; 0 if it is not a spike.
     """
 
     singular_values: np.ndarray
@@ -66,17 +69,18 @@ def spike_spectrum(
 ) -> SpikeSpectrum:
     """Spectrum of features after one gradient step, with its spikes labelled.
 
-    Three singular value decompositions of a matrix (n_samples, n_components): for
+    Use it to see which powers of the learned projection the features contain. It costs
+    three singular value decompositions of a matrix (n_samples, n_components): from
     large tables pass a few thousand rows.
 
     Parameters
     ----------
     estimator : OneStepSpikeFeatures or Pipeline
-        Fitted; of a pipeline the first such step is looked at.
+        Fitted transformer, or a fitted pipeline whose first such step is used.
     X : array-like of shape (n_samples, n_features)
         Rows, not necessarily those of the fit.
     degree : int, default=3
-        Powers 1 ... degree of the projection are looked for, 5 at most.
+        Highest power of the projection to look for, 5 at most.
 
     Returns
     -------
@@ -84,8 +88,10 @@ def spike_spectrum(
 
     Raises
     ------
+    TypeError
+        If `estimator` is neither an OneStepSpikeFeatures nor a pipeline with one.
     ValueError
-        If there are too few rows to tell the powers from chance.
+        If there are fewer than four rows per power, or `degree` is out of range.
 
     References
     ----------
@@ -133,7 +139,7 @@ def spike_spectrum(
 
 
 def _find_step(estimator, X):
-    """The fitted transformer, and its input made from that of the pipeline."""
+    """The fitted transformer, and its input computed by the steps before it."""
     steps = estimator if isinstance(estimator, Pipeline) else [estimator]
     for index, step in enumerate(steps):
         if isinstance(step, OneStepSpikeFeatures):
@@ -155,7 +161,10 @@ def _mean_shift(features, linear):
 
 
 def _alignment(vectors, basis):
-    """Squared cosines of unit columns with the span of `basis`, less chance's share."""
+    """Squared cosines of unit columns with the span of `basis`, corrected for chance.
+
+    (cosines - chance) / (1 - chance), with chance = rank / n for a random vector.
+    """
     basis = linalg.orth(basis)
     chance = basis.shape[1] / len(basis)
     cosines = np.sum((basis.T @ vectors) ** 2, axis=0)

@@ -68,7 +68,7 @@ class InducingPosterior(KernelPosterior):
         return posterior, bound.value
 
     def inducing_points(self) -> Array:
-        """The inducing points (m, d)."""
+        """Inducing points (m, d)."""
         return self.inducing
 
     def effective_dof(self, data: Data) -> float:

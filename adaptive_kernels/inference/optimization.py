@@ -125,7 +125,9 @@ def _maximize(
     while True:
         run = _LbfgsRun(negated, point, box, curvature)
         run.minimize(limit - n_iter, tol, least)
-        point, n_iter, gain = run.end, n_iter + run.n_iter, loss - run.loss
+        # A run without an iteration counts as one, so that the loop ends at the limit.
+        n_iter += max(run.n_iter, 1)
+        point, gain = run.end, loss - run.loss
         learned = learned if run.curvature is None else run.curvature
         stuck = gain <= FLAT and curvature is None
         if run.residual <= 10 * tol or stuck or n_iter >= limit:

@@ -1,7 +1,7 @@
 """Outputs that share a kernel and have a noise variance each.
 
-In the eigenbasis of the kernel the evidence of an output at any noise costs O(n). With
-W the weights, W^1/2 K W^1/2 = V diag(lam) V' and z = V' W^1/2 y,
+In the eigenbasis of the kernel the evidence of an output costs O(n) at any noise. With
+weights W, W^1/2 K W^1/2 = V diag(lam) V' and z = V' W^1/2 y,
 
     -2 log evidence = sum_i [log(lam_i + alpha) + z_i^2 / (lam_i + alpha)]
                       + (sum_i w_i - n) log alpha + sum_i w_i log 2 pi.
@@ -34,8 +34,8 @@ from .inducing_points import InducingData
 from .optimization import NOISE_BOUNDS
 from .posterior import KernelPosterior
 
-# Numbers of noise variances among which the best is looked for, then between its
-# neighbours. The last are .0004 apart in the logarithm.
+# Sizes of three grids of log noise. The second and third lie between the neighbours of
+# the best point of the grid before. The points of the last are 0.0004 apart.
 _TRIED = (100, 30, 30)
 
 
@@ -44,9 +44,9 @@ class OutputSpectrum:
     """The targets of several outputs in the eigenbasis of their kernel.
 
     point : Hyperparameters, whose noise is not used
-    rows : array (r, d), what the kernel is taken with: training rows, inducing points
-    F : array (r, d + 1), their features
-    factor : array (r, k), from the kernel with these rows to the eigenbasis
+    rows : array (r, d), training rows, or the inducing points
+    F : array (r, d + 1), features of these rows
+    factor : array (r, k); the kernel K(x, rows) @ factor is in the eigenbasis
     eigenvalues : ndarray (k,), lam
     targets : ndarray (k, C), z
     size : float, sum of the weights
@@ -66,7 +66,7 @@ class OutputSpectrum:
 
     @classmethod
     def of(cls, data: Data, point: Hyperparameters) -> Self:
-        """The spectrum of all rows, or of the inducing points."""
+        """Decompose the kernel of all rows, or of the inducing points."""
         if isinstance(data, InducingData):
             return cls._of_inducing(data, point)
         F = features(data.X, point.network, point.metric_sqrt)
@@ -103,7 +103,7 @@ class OutputSpectrum:
         """Log evidence, or its bound, of every output: (t, C) at noise (t, C)."""
         spread = self.eigenvalues[:, None] + noise[:, None, :]
         fit = np.sum(self.targets**2 / spread, axis=1)
-        # The determinant of K + noise, on the eigenvectors and beside them.
+        # log det (K + noise): eigenvectors, and the rest of sum(w) observations
         volume = np.sum(np.log(spread), axis=1)
         volume += (self.size - len(self.eigenvalues)) * np.log(noise)
         if self.squares is not None:
@@ -113,7 +113,7 @@ class OutputSpectrum:
     def best_noise(self, unit: float) -> np.ndarray:
         """The noise variance (C,) of largest evidence for every output.
 
-        unit : float, in which `NOISE_BOUNDS` hold
+        unit : float, by which `NOISE_BOUNDS` are multiplied
         """
         lowest, highest = np.log(NOISE_BOUNDS) + log(unit)
         n_outputs = self.targets.shape[1]
@@ -128,12 +128,12 @@ class OutputSpectrum:
 
 @dataclass
 class OutputNoisePosterior(KernelPosterior):
-    """Posterior of f where every output has a noise variance of its own.
+    """Posterior of f if every output has a noise variance of its own.
 
     point : Hyperparameters, with the noise that all outputs shared
     spectrum : OutputSpectrum
     noise : array (C,)
-    dual : array (r, C), coefficients of the kernel with the rows of the spectrum
+    dual : array (r, C), coefficients of the mean K(x, rows) dual
     reduction : array (k, C), by which the prior variance is reduced in the eigenbasis
     """
 
@@ -161,7 +161,7 @@ class OutputNoisePosterior(KernelPosterior):
 
     @property
     def F(self) -> Array:
-        """Features of the rows that the kernel is taken with."""
+        """Features of the training rows, or of the inducing points."""
         return self.spectrum.F
 
     def inducing_points(self) -> Array | None:
@@ -175,7 +175,7 @@ class OutputNoisePosterior(KernelPosterior):
     def evidence_terms(
         self, data: Data, point: Hyperparameters
     ) -> Iterator[tuple[Data, Hyperparameters]]:
-        """Every output with its noise."""
+        """Data and hyperparameters of each output, with its noise."""
         for c, noise in enumerate(to_numpy(self.noise).tolist()):
             yield replace(data, Y=data.Y[:, c : c + 1]), replace(point, alpha=noise)
 
@@ -185,7 +185,7 @@ class OutputNoisePosterior(KernelPosterior):
 
     def leave_one_out(self, data: Data) -> tuple[Array, Array]:
         """Mean (n, C) and variance (n, C) of f at each row given the other rows."""
-        # Diagonals of (K + noise)^{-1}; see `factorization.leave_one_out`.
+        # Diagonals of (K + noise)^{-1}, as in `factorization.leave_one_out`.
         precision = self.spectrum.factor**2 @ self.reduction
         noise = self.noise
         if data.weights is not None:

@@ -73,13 +73,13 @@ class Posterior(ABC):
         return self.point.alpha
 
     def inducing_points(self) -> Array | None:
-        """The inducing points (m, d), or None where all rows were used."""
+        """The inducing points (m, d), or None if all rows were used."""
         return None
 
     def weight_covariance(self, data: Data) -> Array | None:
         """Covariance (d, d) of input weights relative to the metric of `point`.
 
-        None if the posterior knows no more of it than this metric.
+        None if the metric is all that the posterior contains of it.
         """
         return None
 
@@ -166,7 +166,7 @@ class GaussianPosterior(KernelPosterior):
     def evidence_terms(
         self, data: Data, point: Hyperparameters
     ) -> Iterator[tuple[Data, Hyperparameters]]:
-        """Data and points whose log evidences add up to that at another point."""
+        """Pairs (data, point) whose log evidences sum to that of the targets."""
         yield data, point
 
     def evidence(self, data: Data, point: Hyperparameters) -> float:

@@ -111,7 +111,7 @@ def updated(
 
     Returns
     -------
-    ndarray (p, p), or None if nothing was known and nothing has been learned
+    ndarray (p, p), or None if no curvature was given and no step is usable
     """
     pairs = list(zip(np.diff(points, axis=0), np.diff(gradients, axis=0), strict=True))
     pairs = [(s, y) for s, y in pairs if s @ y > 0]

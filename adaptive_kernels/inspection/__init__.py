@@ -1,4 +1,4 @@
-"""Pictures of fitted adaptive kernels, in the manner of scikit-learn's displays."""
+"""Plots of fitted estimators, with the interface of scikit-learn's displays."""
 
 from ._importances import FeatureImportancesDisplay
 from ._intervals import PredictionIntervalDisplay

@@ -16,9 +16,10 @@ def _short(name, length=32):
 
 
 class FeatureImportancesDisplay:
-    """Share of each input feature in the learned metric.
+    """Bars that show which features a fitted estimator uses most.
 
-    Build it with :meth:`from_estimator`.
+    Each bar is the share of a feature in the learned metric. Build it with
+    :meth:`from_estimator`.
 
     Parameters
     ----------
@@ -57,8 +58,8 @@ class FeatureImportancesDisplay:
         Parameters
         ----------
         estimator : estimator with `feature_importances_`
-            A fitted estimator, or a pipeline that ends in one; the names come
-            from its other steps' `get_feature_names_out`.
+            A fitted estimator, or a pipeline that ends in one. In a pipeline the names
+            come from `get_feature_names_out` of the other steps.
         ax : matplotlib Axes, default=None
             Axes to draw on; a new figure by default.
 
@@ -81,7 +82,7 @@ class FeatureImportancesDisplay:
         ax : matplotlib Axes, default=None
             Axes to draw on; a new figure by default.
         max_features : int, default=12
-            Number of bars at most.
+            Largest number of bars.
 
         Returns
         -------

@@ -14,7 +14,8 @@ from ._style import COLORS, GREY, check_axes, clear_frame
 class PredictionIntervalDisplay:
     """Predictions with their intervals against the observed values.
 
-    Build it with :meth:`from_estimator`, preferably with held-out data.
+    Use it to see errors and the width of intervals row by row. Build it with
+    :meth:`from_estimator`, with held-out data.
 
     Parameters
     ----------
@@ -29,8 +30,8 @@ class PredictionIntervalDisplay:
     line_ : matplotlib Line2D
         The diagonal on which prediction equals observation.
     errorbar_ : dict of str to matplotlib ErrorbarContainer
-        The points whose interval holds the observation, ``"inside"``, and the
-        others, ``"outside"``.
+        Points whose interval contains the observation, ``"inside"``, and the others,
+        ``"outside"``.
     coverage_ : float
         Fraction of observations inside their interval.
     ax_ : matplotlib Axes
@@ -75,10 +76,10 @@ class PredictionIntervalDisplay:
 
         Parameters
         ----------
-        estimator : regressor whose `predict` knows `return_std`
+        estimator : regressor whose `predict` accepts `return_std`
             A fitted regressor, or a pipeline that ends in one.
         X : array-like of shape (n_samples, n_features)
-            Inputs.
+            Held-out rows.
         y : array-like of shape (n_samples,)
             Observed values.
         level : float, default=0.9
@@ -98,7 +99,7 @@ class PredictionIntervalDisplay:
     def _one_output(columns):
         if columns.shape[1] > 1:
             raise ValueError(
-                f"y_true has {columns.shape[1]} outputs: draw them one by one, or take "
+                f"y_true has {columns.shape[1]} outputs: plot them one by one, or use "
                 "ReliabilityDisplay."
             )
         return columns[:, 0]

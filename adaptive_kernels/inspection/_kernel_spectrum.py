@@ -1,4 +1,4 @@
-"""Eigenvalues of kernels, and where a target sits among them."""
+"""Eigenvalues of kernels, and the share of a target in their first modes."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -15,19 +15,21 @@ from ._style import COLORS, LINESTYLES, clear_frame, final_estimator, panels
 
 
 class KernelSpectrumDisplay:
-    """Spectra of kernels, and the share of a target's power in their first modes.
+    """Spectra of kernels, and the share of a target in their first modes.
 
-    A kernel learns its modes in the order of their eigenvalues: the faster the share
-    rises, the fewer rows it needs. Lines end with the last eigenvalue above rounding:
-    what the share lacks there, the kernel cannot learn. Build it with
-    :meth:`from_kernels`.
+    Use it to compare kernels for a target. A kernel learns its modes in the order of
+    their eigenvalues: the faster the share rises, the fewer rows it needs. A line ends
+    at the last eigenvalue above rounding errors. If its share is below one there, the
+    kernel cannot learn the rest of the target. Build it with :meth:`from_kernels`.
 
     Parameters
     ----------
     eigenvalues : dict of str to ndarray of shape (n_modes,)
-        For each kernel, those of its matrix over the number of rows, descending.
+        For each kernel the eigenvalues of its matrix divided by the number of rows, in
+        descending order.
     cumulative_power : dict of str to ndarray of shape (n_modes,), default=None
-        For each kernel the share of the centred target in its first modes.
+        For each kernel the share of the centred target's sum of squares in its first
+        modes.
 
     Attributes
     ----------
@@ -78,10 +80,12 @@ class KernelSpectrumDisplay:
         Parameters
         ----------
         kernels : dict of str to Kernel, fitted estimator or pipeline
-            Of an estimator its `kernel_`; the other steps of a pipeline transform X.
+            Kernels by name. Of a fitted estimator the `kernel_` is used; the other
+            steps of a pipeline transform X.
         X : array-like of shape (n_samples, n_features)
+            Rows of the kernel matrices.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            Targets, which are centred.
+            Targets; they are centred.
         ax : array of matplotlib Axes, default=None
             One panel, or two with `y`; a new figure by default.
 
@@ -125,7 +129,7 @@ class KernelSpectrumDisplay:
         self.lines_: dict[str, list[Any]] = {name: [] for name in self.eigenvalues}
         for panel, values in zip(self.axes_, curves, strict=True):
             for index, (name, eigenvalues) in enumerate(self.eigenvalues.items()):
-                # Modes whose eigenvalues are rounding are in no particular order.
+                # Modes with eigenvalues of rounding errors have no meaningful order.
                 shown = np.count_nonzero(eigenvalues > 1e-14 * eigenvalues[0])
                 self.lines_[name] += panel.plot(
                     1 + np.arange(shown),

@@ -1,4 +1,4 @@
-"""Predicted learning curve over the measured one, and the modes behind it."""
+"""Predicted and measured learning curve, and the modes that are learned."""
 
 from collections.abc import Iterable
 from typing import Any, Self
@@ -12,24 +12,26 @@ from ..analysis.learning_curve import learning_curve_theory, resolve
 from ..theory.kernel_regression.learning_curves import LearningCurveTheory
 from ._style import COLORS, GREY, clear_frame, panels
 
+# Points of the predicted line.
 _POINTS = 40
 # From light to dark, by training size.
 _SIZE_COLORS = ("#9ecae1", "#4292c6", "#084594")
 
 
 class LearningCurveTheoryDisplay:
-    """Learning curve of a kernel as theory predicts it, and as measured.
+    """Learning curve of a kernel as predicted by theory and as measured.
 
-    Build it with :meth:`from_estimator`.
+    Use it to see whether more rows would help, and which modes they would teach. Build
+    it with :meth:`from_estimator`.
 
     Parameters
     ----------
     theory : LearningCurveTheory
-        From `learning_curve_theory`.
+        Result of `learning_curve_theory`.
     sizes : array-like of shape (n_sizes,), default=None
         Numbers of training rows of the measurement.
     errors : array-like of shape (n_sizes, n_folds), default=None
-        Measured mean squared errors.
+        Measured mean squared errors, summed over outputs.
 
     Attributes
     ----------
@@ -40,9 +42,10 @@ class LearningCurveTheoryDisplay:
     power_ : matplotlib Line2D or None
         Cumulative power of the target.
     learnability_ : list of matplotlib Line2D
-        At the smallest, a middle and the largest size, of those measured if any.
+        Share of each mode that is learned, at the smallest, a middle and the largest of
+        the measured sizes, or of the predicted ones if none are measured.
     axes_ : ndarray of matplotlib Axes
-        One panel or two.
+        One or two panels.
     figure_ : matplotlib Figure
         Figure that holds the axes.
 
@@ -90,28 +93,32 @@ class LearningCurveTheoryDisplay:
         """Predict the learning curve from all rows, measure it by folds, and plot.
 
         The measurement trains on random subsets with scikit-learn's `learning_curve`.
-        It holds kernel, noise and earlier steps of a pipeline as fitted, as the theory
-        does: refitted to few rows, they would usually be worse. Neither curve says
-        what learning them costs, and where they were learned from these same rows both
-        are optimistic: give rows that the estimator has not seen.
+        Kernel, noise and earlier steps of a pipeline stay as fitted, in theory and
+        measurement: tuned on few rows, they would usually be worse. If they were tuned
+        on these rows, both curves are optimistic: give rows that the estimator has not
+        seen.
 
         Parameters
         ----------
         estimator : fitted estimator or pipeline that ends in one
             An `NNGPRegressor`, `AdaptiveKernelRegressor` or its search.
         X : array-like of shape (n_samples, n_features)
+            Rows that the estimator has not seen.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets.
         train_sizes : array-like of shape (n_sizes,), default=None
             Numbers of rows, or fractions of a fold's training rows if floating. None
             means ``np.linspace(0.1, 1.0, 5)``.
         cv : int, splitter or iterable, default=None
-            As in scikit-learn's `learning_curve`; None means five folds.
+            Number of folds, scikit-learn splitter, or pairs of indices. None means five
+            folds.
         n_jobs : int, default=None
-            Processes of the measurement.
+            Number of processes for the measurement.
         random_state : int, RandomState or None, default=0
-            Of the subsets.
+            Seed of the random subsets.
         ax : matplotlib Axes or array of two, default=None
-            As in `plot`.
+            Axes to draw on: one for the errors only, or two. By default a new figure
+            with both panels.
 
         Returns
         -------
@@ -144,12 +151,13 @@ class LearningCurveTheoryDisplay:
         return cls(theory=theory, sizes=sizes, errors=-outputs * scores).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw the errors, and beside them how the modes are learned.
+        """Draw the errors, and in a second panel how the modes are learned.
 
         Parameters
         ----------
         ax : matplotlib Axes or array of two, default=None
-            On a single one the errors only; a new figure with both by default.
+            Axes to draw on: one for the errors only, or two. By default a new figure
+            with both panels.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Neural collapse of kernels, compared on several data sets."""
+"""Neural collapse of several kernels on several data sets."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -19,13 +19,13 @@ STYLES = ("-", "--", "-.")
 
 
 def _usual_kernels():
-    """Fixed kernels, and an erf network of width 500 adapted to nearly exact labels."""
+    """Fixed kernels, and an erf network of width 500 fitted with almost no noise."""
     kernels = {"data": None}
     for name in ("erf", "relu"):
         kernels[f"NNGP {name}"] = NNGP(name, bias_variance=0)
         kernels[f"NTK {name}"] = NTK(name, bias_variance=0)
     kernels["adaptive erf"] = AdaptiveKernelRegressor(
-        # Small readouts and hardly any noise: the network has to learn features.
+        # With small readout weights and almost no noise it must learn features.
         NNGP("erf", bias_variance=0, readout_variance=1 / 128),
         alpha=1e-6,
         width=500,
@@ -48,24 +48,25 @@ def _score(model, X, y):
 
 
 def _assigned(words, values):
-    """A value for each distinct word, in order and round again."""
+    """Assign a value to each distinct word in order, cyclically."""
     return dict(zip(dict.fromkeys(words), cycle(values), strict=False))
 
 
 class NeuralCollapseDisplay:
     """NC1 of several kernels against a property of the data, such as its dimension.
 
-    Below the line of the data a kernel pulls the rows of a class together; above it,
-    it spreads them. Build it with :meth:`from_datasets`.
+    Use it to see for which data a kernel separates classes. Below the line of the data
+    a kernel moves the rows of a class together; above it, apart. Build it with
+    :meth:`from_datasets`.
 
     Parameters
     ----------
     scores : dict of str to ndarray of shape (n_positions, n_draws)
         NC1 of each kernel on each draw of each data set.
     positions : sequence of float, of length n_positions
-        The property of the data sets.
+        The property of each data set, on the horizontal axis.
     xlabel : str, default="features"
-        Its name.
+        Name of the property.
 
     Attributes
     ----------
@@ -119,16 +120,18 @@ class NeuralCollapseDisplay:
         Parameters
         ----------
         datasets : dict of float to list of (X, y)
-            For each position on the horizontal axis, equally many draws of data.
+            For each position on the horizontal axis a list of draws of data. All lists
+            must have the same length.
         kernels : dict of str to None, Kernel or regressor, default=None
-            None as a value stands for the data themselves; a regressor is fitted to
-            the labels, -1 and 1 in a column for each class (one column for two), and
-            gives its `kernel_`. By default the data, the NNGP and the NTK for erf and
-            ReLU without biases, and the kernel of an erf network of width 500, readout
-            variance 1/128 and noise 1e-6 that adapted to the labels. Colours go by the
-            last word of a name, line styles by the first.
+            Kernels by name. None as a value means the data themselves. A regressor is
+            fitted to the labels, as -1 and 1 in a column for each class (one column for
+            two classes), and its `kernel_` is used. The default is the data, the NNGP
+            and the NTK for erf and ReLU without biases, and the kernel of an erf
+            network of width 500 that was fitted to the labels, with readout variance
+            1/128 and noise 1e-6. The last word of a name determines the colour, the
+            first word the line style.
         xlabel : str, default="features"
-            Name of the positions.
+            Name of the property on the horizontal axis.
         ax : matplotlib Axes, default=None
             Axes to draw on; a new figure by default.
 

@@ -1,4 +1,4 @@
-"""Whether a model is right as often as it says."""
+"""Calibration of predicted intervals and probabilities."""
 
 from typing import Any, Self, cast
 
@@ -15,46 +15,46 @@ _CURVE, _DIAGONAL = "reliability curve", "reliability diagonal"
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 _LEVELS = np.arange(1, 100) / 100
 _READ_AT = 0.9
-# Two standard errors: some 95 %.
+# Width of bands and intervals in standard errors: two contain about 95 %.
 _ERRORS = 2
 
 
 class ReliabilityDisplay:
     """How often a model is right against how often it claims to be.
 
-    For regressors: the share of observations inside the central normal intervals, at
-    every level. The grey band is what sampling alone does to a calibrated model: two
-    binomial standard errors. For classifiers: accuracy against the probability of the
-    predicted class, in bins of equally many rows, with Wilson intervals of two standard
-    errors. A curve below the diagonal claims too much. Build it with
-    :meth:`from_estimator` or :meth:`from_predictions`, with held-out data.
+    For regressors it shows the share of observations inside the central normal
+    intervals at every level. The grey band shows sampling errors of a calibrated model,
+    of two binomial standard errors. For classifiers it shows accuracy against the
+    probability of the predicted class, in bins of equally many rows, with Wilson
+    intervals of two standard errors. Below the diagonal a model is overconfident. Build
+    it with :meth:`from_estimator` or :meth:`from_predictions`, with held-out data.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observed values, or labels.
+        Observed values or labels.
     y_pred : array-like, shaped like y_true
-        Predicted means, or labels.
+        Predicted means or labels.
     y_std : array-like, shaped like y_true, default=None
         Standard deviations of new observations, in the units of y.
     confidence : array-like of shape (n_samples,), default=None
-        Probability of each predicted label. Either this or `y_std` has to be given.
+        Probability of each predicted label. Give either this or `y_std`.
     n_bins : int, default=10
-        Bins of the confidence at most; equal values stay together.
+        Largest number of bins of the confidence; equal values share a bin.
 
     Attributes
     ----------
     nominal_ : ndarray of shape (n_points,)
-        Levels of the intervals, or mean confidence in each bin.
+        Levels of the intervals, or mean confidence of each bin.
     observed_ : ndarray of shape (n_points,) or (n_points, n_outputs)
-        Share of observations inside, or accuracy.
+        Share of observations inside the intervals, or accuracy of each bin.
     coverage_ : float, ndarray of shape (n_outputs,) or None
-        Share inside the 90 % intervals; None for classifiers.
+        Share of observations inside the 90 % intervals; None for classifiers.
     calibration_error_ : float or None
-        Expected calibration error: mean of the distances between accuracy and
-        confidence, bins weighted by rows. None for regressors.
+        Expected calibration error: mean distance of accuracy and confidence, bins
+        weighted by rows. None for regressors.
     sampling_error_ : float or None
-        What a calibrated classifier would show in its place, on average.
+        Expected `calibration_error_` of a calibrated classifier, by sampling alone.
     lines_ : list of matplotlib Line2D
         A curve for each output, or the bins.
     errorbar_ : matplotlib ErrorbarContainer or None
@@ -108,21 +108,21 @@ class ReliabilityDisplay:
         name: str | None = None,
         ax: Any = None,
     ) -> Self:
-        """Predict `X` and plot how reliable that is.
+        """Predict `X` and plot the reliability of the predictions.
 
         Parameters
         ----------
         estimator : fitted regressor or classifier, or a pipeline that ends in one
-            A regressor's `predict` has to know `return_std`; a classifier has to have
-            `predict_proba`, and its prediction is the most probable class.
+            `predict` of a regressor must accept `return_std`. A classifier must have
+            `predict_proba`; its prediction is the most probable class.
         X : array-like of shape (n_samples, n_features)
-            Inputs, held out.
+            Held-out rows.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Observed values, or labels.
+            Observed values or labels.
         n_bins : int, default=10
-            Bins of the confidence at most, for classifiers.
+            Largest number of bins of the confidence, for classifiers.
         name : str, default=None
-            Label in the legend; None takes the class of the estimator.
+            Label in the legend; None means the name of the estimator's class.
         ax : matplotlib Axes, default=None
             Axes to draw on; a new figure by default.
 
@@ -158,12 +158,18 @@ class ReliabilityDisplay:
         name: str | None = None,
         ax: Any = None,
     ) -> Self:
-        """Plot how reliable given predictions are.
+        """Plot the reliability of given predictions.
 
         Parameters
         ----------
-        y_true, y_pred, y_std, confidence, n_bins :
-            As in the constructor.
+        y_true, y_pred : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Observed and predicted values or labels.
+        y_std : array-like, shaped like y_true, default=None
+            Standard deviations of new observations, for regressors.
+        confidence : array-like of shape (n_samples,), default=None
+            Probability of each predicted label, for classifiers.
+        n_bins : int, default=10
+            Largest number of bins of the confidence.
         name : str, default=None
             Label in the legend.
         ax : matplotlib Axes, default=None
@@ -189,7 +195,7 @@ class ReliabilityDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on, perhaps with another display; a new figure by default.
+            Axes to draw on, also those of another display; a new figure by default.
         name : str, default=None
             Label in the legend.
 
@@ -215,7 +221,7 @@ class ReliabilityDisplay:
         return self
 
     def _intervals(self):
-        """Coverage at every level; returns the number of rows."""
+        """Compute the coverage at every level; return the number of rows."""
         y, mean, std = check_columns(
             y_true=self.y_true, y_pred=self.y_pred, y_std=self.y_std
         )
@@ -270,7 +276,7 @@ class ReliabilityDisplay:
         )
 
     def _bins(self):
-        """Accuracy and mean confidence in each bin; returns its numbers of rows."""
+        """Compute accuracy and confidence of each bin; return its number of rows."""
         correct, confidence = self._hits()
         edges = np.quantile(confidence, np.linspace(0, 1, self.n_bins + 1))
         _, index, rows = np.unique(
@@ -339,7 +345,7 @@ class ReliabilityDisplay:
         ax.set(xlim=(lowest, 1), ylim=(lowest, 1))
         ax.xaxis.set_major_formatter("{x:.0%}")
         ax.yaxis.set_major_formatter("{x:.0%}")
-        # Below the axes, since curves that claim too little fill the upper left.
+        # Below the axes, since curves above the diagonal fill the upper left.
         ax.legend(
             frameon=False,
             fontsize="small",
@@ -362,9 +368,9 @@ def _mean_and_std(estimator, X):
         raise TypeError(
             f"{type(last_step(estimator)).__name__}.predict does not know return_std. "
             "Give a regressor whose predict does: NNGPRegressor or scikit-learn's "
-            "GaussianProcessRegressor, or a pipeline that ends in one; of a search "
-            "its best_estimator_; of any other model its predictions and standard "
-            "deviations to ReliabilityDisplay.from_predictions."
+            "GaussianProcessRegressor, or a pipeline that ends in one. For a search "
+            "give its best_estimator_. For any other model give predictions and "
+            "standard deviations to ReliabilityDisplay.from_predictions."
         ) from error
 
 
@@ -385,7 +391,7 @@ def _most_probable(estimator, X):
 
 
 def _wilson(share, rows):
-    """Ends of Wilson's intervals, which stay within 0 and 1 and never vanish."""
+    """Ends of Wilson's intervals, which are within 0 and 1 and never empty."""
     z = _ERRORS
     center = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
     spread = np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))

@@ -26,24 +26,25 @@ _THEORIES = {
 
 
 class ScalingPathDisplay:
-    """Discrepancy of theories, and of sampled networks, along the scaling.
+    """Train and test discrepancy of several theories along the scaling.
 
-    Build it with :meth:`from_estimator`.
+    Use it to see how well theories of finite networks agree with each other and with
+    sampled networks. Build it with :meth:`from_estimator`.
 
     Parameters
     ----------
     paths : dict of str to ndarray of shape (k, 3)
-        For each theory the scalings, and the train and test discrepancy there.
+        For each theory columns of scaling, train discrepancy and test discrepancy.
     sampled : array-like of shape (k, 5), default=None
-        Sampled networks: scaling, train discrepancy and its standard error, test
-        discrepancy and its standard error.
+        For sampled networks columns of scaling, train discrepancy and its standard
+        error, test discrepancy and its standard error.
 
     Attributes
     ----------
     lines_ : dict of str to list of two matplotlib Line2D
         For each theory its line in the train and in the test panel.
     errorbars_ : list of two matplotlib ErrorbarContainer, or empty
-        Of the sampled networks.
+        Points of the sampled networks in the two panels.
     axes_ : ndarray of two matplotlib Axes
         Train and test panel.
     figure_ : matplotlib Figure
@@ -94,16 +95,19 @@ class ScalingPathDisplay:
         Parameters
         ----------
         estimator : AdaptiveKernelRegressor
-            Of finite width. Its `approximation` is replaced.
+            Estimator of finite width. Its `approximation` is replaced.
         X, X_test : array-like of shape (n_samples, n_features)
+            Training and test rows.
         y, y_test : array-like of shape (n_samples,)
+            Training and test targets.
         approximations : sequence of str, \
 default=("nngp", "tree", "one_loop", "rescaling", "gaussian")
-            Values of `approximation`, and "nngp" for infinite width.
+            Values of `approximation` to compare; "nngp" means infinite width.
         scalings : array-like of shape (k,), default=None
-            As in `scaling_path`.
+            Positive scalings. None means 16 of them from 1 to the width.
         sampled : array-like of shape (k, 5), default=None
-            As in the constructor.
+            For sampled networks columns of scaling, train discrepancy and its standard
+            error, test discrepancy and its standard error.
         ax : array of two matplotlib Axes, default=None
             Train and test panel; a new figure by default.
 
@@ -139,7 +143,7 @@ default=("nngp", "tree", "one_loop", "rescaling", "gaussian")
         Parameters
         ----------
         ax : array of two matplotlib Axes, default=None
-            A new figure by default.
+            Train and test panel; a new figure by default.
 
         Returns
         -------

@@ -16,19 +16,20 @@ def _power(degree):
 
 
 class SpikeSpectrumDisplay:
-    """Spikes of features after one gradient step, against the bulk.
+    """Singular values of features after one gradient step: bulk and spikes.
 
-    Build it with :meth:`from_estimator`.
+    Use it to see what a gradient step has added to random features. Build it with
+    :meth:`from_estimator`.
 
     Parameters
     ----------
     spectrum : SpikeSpectrum
-        What `spike_spectrum` returned.
+        Result of `spike_spectrum`.
 
     Attributes
     ----------
     bulk_ : matplotlib StepPatch
-        Histogram of the singular values that are no outliers.
+        Histogram of the singular values that are not outliers.
     initial_ : matplotlib StepPatch
         Histogram of the singular values before the step.
     edge_ : matplotlib Line2D
@@ -36,9 +37,9 @@ class SpikeSpectrumDisplay:
     spikes_ : list of matplotlib StemContainer
         One for each spike, labelled with its power of the learned projection g.
     noise_ : matplotlib Line2D or None
-        Outliers that are no spikes.
+        Outliers that are not spikes.
     predicted_ : matplotlib Line2D or None
-        The predicted places of spikes.
+        Predicted singular values of the spikes.
     ax_ : matplotlib Axes
         Axes of the picture.
     figure_ : matplotlib Figure
@@ -77,8 +78,9 @@ class SpikeSpectrumDisplay:
         Parameters
         ----------
         estimator : OneStepSpikeFeatures or Pipeline
-            Fitted; of a pipeline the first such step is looked at.
+            Fitted transformer, or a fitted pipeline whose first such step is used.
         X : array-like of shape (n_samples, n_features)
+            Rows, not necessarily those of the fit.
         degree : int, default=3
             Highest power that a spike is labelled with.
         ax : matplotlib Axes, default=None

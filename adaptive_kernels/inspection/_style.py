@@ -1,16 +1,17 @@
-"""What all displays share: axes, colours and the estimator inside a pipeline."""
+"""Axes, colours and pipelines: helpers of all displays."""
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-# Okabe and Ito's colours, told apart with every common colour blindness.
+# Okabe and Ito's colours, which people with colour blindness can tell apart.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINESTYLES = ("-", "--", ":")
 GREY = "#666666"
 
 
 def check_axes(ax, caller):
+    """The given axes, or those of a new figure."""
     if ax is not None:
         return ax
     try:
@@ -24,7 +25,7 @@ def check_axes(ax, caller):
 
 
 def panels(ax, count, caller):
-    """`count` axes side by side: those given, or of a new figure."""
+    """The given axes, or `count` axes side by side in a new figure."""
     if ax is None:
         figure = check_axes(None, caller).figure
         figure.clear()
@@ -37,6 +38,7 @@ def panels(ax, count, caller):
 
 
 def clear_frame(ax, grid_axis):
+    """Remove the upper and right border, and draw a light grid."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(GREY)
     ax.tick_params(color=GREY, length=3)
@@ -50,7 +52,10 @@ def last_step(estimator):
 
 
 def final_estimator(estimator, attribute):
-    """The last step of a pipeline, or the estimator itself, with `attribute`."""
+    """The last step of a pipeline, or the estimator itself.
+
+    Raises TypeError if it has no such attribute.
+    """
     last = last_step(estimator)
     check_is_fitted(last)
     if not hasattr(last, attribute):
@@ -62,12 +67,12 @@ def final_estimator(estimator, attribute):
 
 
 def names_of_inputs(estimator, last):
-    """Names of the features that a pipeline's last step has seen, or None."""
+    """Names of the features that the last step of a pipeline was fitted to, or None."""
     if hasattr(last, "feature_names_in_"):
         return list(last.feature_names_in_)
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
         try:
             return list(estimator[:-1].get_feature_names_out())
-        except AttributeError:  # of a step that cannot name what it makes
+        except AttributeError:  # of a step that does not name its outputs
             return None
     return None

@@ -18,17 +18,17 @@ from ._style import (
 
 _GID = "weight covariance"
 _MARKERS = ("o", "s", "D", "^", "v", "P")
-# Of the direction in the legend: number of terms, and smallest entry.
+# The direction in the legend: largest number of terms, and smallest entry.
 _TERMS, _SMALLEST = 3, 0.1
 
 
 class WeightCovarianceDisplay:
     """Eigenvalues of a hidden unit's input-weight covariance, relative to the prior.
 
-    Directions that the network learned stand above one. A network that only rescaled
-    its kernel would have all eigenvalues at the kernel's scale. Build it with
-    :meth:`from_estimator`, or from the covariance of sampled networks with the
-    constructor.
+    Use it to see how many directions a network has learned: their eigenvalues are above
+    one. In a network that only rescales its kernel all eigenvalues equal the scale.
+    Build it with :meth:`from_estimator`, or with the constructor from the covariance of
+    sampled networks.
 
     Parameters
     ----------
@@ -39,20 +39,20 @@ class WeightCovarianceDisplay:
     direction : ndarray of shape (n_features,), default=None
         Target direction, of any length, in the coordinates of the weights.
     scale : float, default=None
-        Scale of the kernel where a theory rescales it.
+        Scale of the kernel under a theory that rescales it.
     feature_names : sequence of str, of length n_features, default=None
-        Names of the weights' coordinates. With them the legend spells out the direction
-        of the top eigenvalue.
+        Names of the coordinates. With them the legend shows the direction of the
+        largest eigenvalue as a sum of features.
 
     Attributes
     ----------
     spectrum_ : ndarray of shape (n_features,)
-        Eigenvalues over the prior variance, in descending order.
+        Eigenvalues divided by the prior variance, in descending order.
     directions_ : ndarray of shape (n_features, n_features)
-        Unit eigenvectors in columns, in the order of the spectrum, largest entry
-        positive: entry i belongs to feature i of the last step.
+        Unit eigenvectors in columns, in the order of the spectrum. The largest entry of
+        each is positive. Entry i belongs to input i of the last step of a pipeline.
     overlap_ : float or None
-        Squared cosine of the top eigenvector with the direction.
+        Squared cosine of the first eigenvector with the direction.
     line_ : matplotlib Line2D
         The spectrum.
     spike_ : matplotlib Line2D or None
@@ -115,13 +115,15 @@ class WeightCovarianceDisplay:
         Parameters
         ----------
         estimator : adaptive kernel regressor or classifier, its search, or a pipeline
-            Fitted. A search shows its `best_estimator_`. Where features have names, as
-            in data frames, the legend spells out the top direction in them.
+            Fitted estimator. For a search its `best_estimator_` is shown. If the
+            features have names, as in data frames, the legend shows the first direction
+            as a sum of features.
         direction : array-like of shape (n_features,), default=None
-            Target direction in the estimator's own inputs. A kernel's metric is taken
-            out of it and of the covariance, so that the prior is the same everywhere.
+            Target direction in the inputs of the last step. If the kernel has a metric,
+            direction and covariance are divided by its root, so that the prior is the
+            same in all directions.
         name : str, default=None
-            Label in the legend; None takes the name of the approximation.
+            Label in the legend; None means the name of the approximation.
         ax : matplotlib Axes, default=None
             Axes to draw on; a new figure by default.
 
@@ -144,18 +146,18 @@ class WeightCovarianceDisplay:
             **_whitened(to_numpy(last.weight_covariance_), direction, metric),
             prior_variance=last.kernel_.weight_variance / last.n_features_in_,
             scale=None if scale == 1 else scale,
-            # A full metric mixes the features before the weights see them.
+            # With a full metric the weights belong to mixtures of features.
             feature_names=None if np.ndim(metric) == 2 else names,
         )
         return display.plot(ax, name=last.approximation if name is None else name)
 
     def plot(self, ax: Any = None, *, name: str = "weight covariance") -> Self:
-        """Draw the spectrum and mark its spike.
+        """Draw the spectrum and mark its largest eigenvalue.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on, perhaps with another display; a new figure by default.
+            Axes to draw on, also those of another display; a new figure by default.
         name : str, default="weight covariance"
             Label in the legend.
 
@@ -220,7 +222,7 @@ class WeightCovarianceDisplay:
         )[0]
 
     def _spelled(self):
-        """Label of the top direction: its largest entries with their features."""
+        """Label of the first direction: its largest entries with their features."""
         if self.feature_names is None:
             return None
         vector = self.directions_[:, 0]
@@ -237,7 +239,7 @@ class WeightCovarianceDisplay:
             text += f" {sign} {abs(vector[i]):.2f} {self.feature_names[i]}"
         if len(order) > _TERMS:
             text += " + ..."
-        # A pair of dollar signs would begin and end a formula.
+        # matplotlib would read text between two dollar signs as a formula.
         return "direction: " + " ".join(text.split()).replace("$", r"\$")
 
     def _mark_prior(self):
@@ -290,7 +292,7 @@ class WeightCovarianceDisplay:
 
 
 def _whitened(covariance, direction, metric_sqrt):
-    """Covariance and direction in coordinates in which the prior is the identity."""
+    """Covariance and direction with the root of the kernel's metric divided out."""
     if covariance.ndim == 1:
         covariance = np.diag(covariance)
     if metric_sqrt is not None:

@@ -1,4 +1,4 @@
-"""Score along the path of widths."""
+"""Cross-validated score along the path of widths."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -10,7 +10,7 @@ from ._style import COLORS, LINESTYLES, check_axes, clear_frame, final_estimator
 
 
 def _kernel_name(kernel):
-    """A short label for an entry of `param_kernel`."""
+    """Short label of a kernel in `param_kernel`."""
     activation = getattr(kernel, "activation", None)
     if activation is None:
         return str(kernel)
@@ -20,7 +20,7 @@ def _kernel_name(kernel):
 
 
 def _kernel_names(kernels):
-    """Short labels, or full ones where short ones would confuse two kernels."""
+    """Short labels, or full ones if two kernels have the same short label."""
     full = [str(kernel) for kernel in kernels]
     short = [_kernel_name(kernel) for kernel in kernels]
     return short if len(set(short)) == len(set(full)) else full
@@ -52,16 +52,17 @@ def _width_paths(results):
 class WidthPathDisplay:
     """Cross-validated score of adaptive kernels along the path of widths.
 
-    Build it with :meth:`from_estimator`. The right end of each line, at infinite
-    width, is the fixed kernel of the neural-network Gaussian process (NNGP);
-    learning of the input metric grows to the left.
+    Use it to see whether learning the input metric helps. The right end of each line,
+    at infinite width, is the fixed kernel of the neural-network Gaussian process
+    (NNGP). The smaller the width, the more the metric is learned. Build it with
+    :meth:`from_estimator`.
 
     Parameters
     ----------
     paths : dict of (str, str) to ndarray of shape (n_widths, 3)
-        For each kernel and covariance type the widths in ascending order, the mean
-        scores over folds and their standard errors. Of several scalings at one
-        width the best is kept.
+        For each kernel and covariance type columns of width in ascending order, mean
+        score over folds and its standard error. Of several scalings at one width the
+        best is kept.
     score_name : str, default="predictive log density"
         Label of the vertical axis.
 

@@ -157,6 +157,7 @@ def nystrom_eigenpairs(
     kernel : callable
         kernel(X, Y) is the kernel matrix between rows.
     X : array (n, d)
+        All rows.
     n_components : int
         Number of pairs; the basis has twice as many columns.
     n_subsample : int, default=4000
@@ -167,7 +168,7 @@ def nystrom_eigenpairs(
     Returns
     -------
     eigenvalues : ndarray (k,)
-        Of the n x n matrix, largest first.
+        Eigenvalues of the n x n matrix, largest first.
     vectors : array (n, k)
         Orthonormal columns.
 

@@ -29,6 +29,7 @@ class Expansion:
     Attributes
     ----------
     activation : Activation
+        The activation phi.
     coefficients : ndarray of shape (61,)
         c_0 to c_60; c_0 is the mean.
     energy : float

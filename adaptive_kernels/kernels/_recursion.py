@@ -86,7 +86,7 @@ class Variances:
         return self.ntk if is_ntk else self.nngp
 
     def take(self, rows: slice, axis: int) -> list[Array]:
-        """Q of some rows, as columns (b, 1) for axis 0 or as rows (1, b) for axis 1."""
+        """Variances `q` of some rows: (b, 1) each for axis 0, (1, b) for axis 1."""
         index = (rows, None) if axis == 0 else (None, rows)
         return [q[index] for q in self.q]
 

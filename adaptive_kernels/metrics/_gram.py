@@ -1,4 +1,4 @@
-"""What the metrics of kernels read: feature rows, or a Gram matrix block by block."""
+"""Inputs of the metrics of kernels: rows of features, or a Gram matrix in blocks."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,12 @@ from sklearn.utils import check_array
 from .._arrays import Array, as_float64, diagonal, is_numpy, namespace, to_numpy
 from ..kernels._recursion import slices_of
 
-# Distances that differ by less than this, relative to what they are made of, are equal.
+# Distances count as equal if they differ by less than this, relative to the numbers
+# from which they are computed.
 ROUNDING = 8 * float(np.finfo(float).eps)
 
 _BLOCK = 512
+# Largest asymmetry of a Gram matrix relative to its entries: single precision passes.
 _SYMMETRY = 1e-6
 
 
@@ -30,7 +32,7 @@ def read(X, input):
 
 
 def _matrix(X):
-    """X as a finite matrix in double precision, of its own library."""
+    """X as a finite matrix in double precision, of the same library."""
     xp = namespace(X)
     if is_numpy(xp):
         return check_array(X, dtype=np.float64, input_name="X")
@@ -59,6 +61,7 @@ def _check_symmetric(K):
 
 
 def _lower_pairs(n):
+    """Pairs of slices of rows and columns: the lower triangle of blocks."""
     slices = slices_of(n, _BLOCK)
     return [(i, j) for a, i in enumerate(slices) for j in slices[: a + 1]]
 
@@ -66,25 +69,27 @@ def _lower_pairs(n):
 class Gram:
     """A symmetric positive semi-definite matrix K (n, n) of inner products.
 
-    Subclasses have `rows`, any array of n rows on K's device, and give K's `part` for
-    two slices, its `diagonal` (n,) and the `whole`.
+    Subclasses have an attribute `rows`, an array of n rows on the device of K. Their
+    methods `part(i, j)`, `diagonal()` and `whole()` return the block of two slices, the
+    diagonal (n,), and the matrix.
     """
 
     rows: Array
 
     def blocks(self):
-        """Yield rows, columns and K there, for the lower triangle of blocks."""
+        """Yield row slice, column slice and block of K, in the lower triangle."""
         for i, j in _lower_pairs(self.rows.shape[0]):
             yield i, j, self.part(i, j)
 
     def mean_square(self):
-        """Mean of the diagonal, the scale of rounding."""
+        """Mean of the diagonal, to which rounding errors are relative."""
         return float(np.mean(to_numpy(self.diagonal())))
 
     def from_first_row(self):
-        """K with the origin at the first row, which leaves all distances as they are.
+        """K with the features counted from those of the first row.
 
-        An offset common to all rows, which sums would have to cancel, is gone.
+        Distances do not change. But a large offset common to all rows is gone, so that
+        sums lose fewer digits by cancellation.
         """
         column = self.part(slice(0, self.rows.shape[0]), slice(0, 1))[:, 0]
         return Moved(self.rows, self, column - self.diagonal()[0] / 2)
@@ -143,7 +148,12 @@ class Moved(Gram):
 
 @dataclass(frozen=True)
 class Classes:
-    """Labels as numbers: names and counts (C,) of classes, and `index` (n,) of rows."""
+    """Labels as numbers.
+
+    names : ndarray (C,), distinct labels, sorted
+    index : ndarray (n,) of int, class of each row
+    counts : ndarray (C,), rows of each class
+    """
 
     names: np.ndarray
     index: np.ndarray
@@ -151,7 +161,7 @@ class Classes:
 
     @classmethod
     def of(cls, y, n):
-        """From n labels of any type that can be compared."""
+        """Read n labels of any type that can be sorted."""
         y = check_length(to_numpy(y), n)
         if y.ndim != 1:
             raise ValueError(f"y must hold one label per row, got shape {y.shape}.")
@@ -174,16 +184,16 @@ class Classes:
         return np.split(order, np.cumsum(self.counts)[:-1])
 
     def average(self, values):
-        """Mean of values (n,) in each class."""
+        """Mean of values (n,) over each class: ndarray (C,)."""
         return np.bincount(self.index, weights=to_numpy(values)) / self.counts
 
     def indicators(self):
-        """Indicator columns (n, C)."""
+        """Indicator columns of the classes: ndarray (n, C)."""
         return np.eye(len(self.names))[self.index]
 
 
 def check_length(y, n):
-    """`y` if it has n rows."""
+    """Return `y`, or raise ValueError if it does not have n rows."""
     if y.shape[:1] != (n,):
         raise ValueError(f"X has {n} rows, but y has shape {y.shape}.")
     return y

@@ -1,4 +1,4 @@
-"""Metrics of kernels: alignment with targets, effective dimension."""
+"""Metrics of kernels: alignment with targets, and effective dimension."""
 
 from typing import Literal
 
@@ -8,6 +8,7 @@ from sklearn.gaussian_process.kernels import Kernel
 from .._arrays import ArrayLike, asarray_like, check_memory, namespace, to_numpy
 from ._gram import ROUNDING, Classes, Gram, check_length, read
 
+# Most negative eigenvalue relative to the largest: single precision passes.
 _INDEFINITE = 1e-6
 
 
@@ -20,27 +21,31 @@ def kernel_target_alignment(
 ) -> float:
     """Alignment <K, YY'> / (|K| |YY'|) of a kernel matrix with its targets.
 
+    Use it to compare kernels before any fit: rows with similar targets should be
+    similar for the kernel. It costs O(n^2) operations besides the kernel.
+
     Parameters
     ----------
     X : array-like of shape (n_samples, n_samples) or (n_samples, n_features)
-        A Gram matrix, or rows if `input` says so.
+        A Gram matrix or rows, depending on `input`.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Floats, or columns of any numbers, are targets taken as they are. A vector of
+        Targets. Floats and columns of any numbers are used as they are. A vector of
         integers, strings or other labels names classes, and Y are their indicator
-        columns, centred: for two classes of equal size that is labels -1 and 1.
+        columns, centred: for two classes of equal size as good as labels -1 and 1.
     input : "kernel", "features" or Kernel object, default="kernel"
-        What X is. With a scikit-learn kernel, such as
-        :class:`~adaptive_kernels.kernels.NNGP`, X are its inputs, and their Gram
-        matrix is evaluated block by block and never held.
+        What X is: a Gram matrix, rows whose inner products are the kernel, or the
+        inputs of this scikit-learn kernel, such as
+        :class:`~adaptive_kernels.kernels.NNGP`. Its Gram matrix is then computed block
+        by block and never held as a whole.
     centered : bool, default=True
-        Whether to centre features and targets first, without which a kernel's constant
-        part hides the rest.
+        Whether to centre features and targets first. Otherwise the constant part of a
+        kernel can hide the rest.
 
     Returns
     -------
     float
-        Between 0 and 1, as both matrices are positive semi-definite; one if they are
-        proportional. NaN if the (centred) kernel matrix vanishes.
+        Between 0 and 1, as both matrices are positive semi-definite; 1 if they are
+        proportional. NaN if the (centred) kernel matrix is zero.
 
     Raises
     ------
@@ -72,7 +77,7 @@ def kernel_target_alignment(
 
 
 def _targets(y, like, centered):
-    """Columns Y (n, q) of numbers, on the device of `like`."""
+    """Targets as columns Y (n, q) of numbers, on the device of `like`."""
     y = check_length(to_numpy(y), like.shape[0])
     if y.ndim == 1 and y.dtype.kind != "f":
         classes = Classes.of(y, len(y)).indicators()
@@ -104,11 +109,11 @@ def _gram_sums(gram, Y, centered):
     |H K H|^2 = |K|^2 - 2 |K1|^2 / n + (1'K1)^2 / n^2.
     """
     xp, n = namespace(Y), Y.shape[0]
-    # Counted from the first row's features H K H is the same, with less cancellation.
+    # H K H does not depend on the origin. From the first row less cancels.
     K = gram.from_first_row() if centered else gram
     row_sums, inner, square = 0 * Y[:, 0], 0.0, 0.0
     for i, j, part in K.blocks():
-        # Of the symmetric K one triangle of blocks is visited.
+        # A block below the diagonal counts twice: its mirror image is not visited.
         copies = 1 if i == j else 2
         inner += copies * float(xp.sum(Y[i, :] * (part @ Y[j, :])))
         square += copies * float(xp.sum(part**2))
@@ -132,24 +137,26 @@ def effective_dimension(
 ) -> float | np.ndarray:
     """Effective dimension tr K (K + alpha I)^-1 of a kernel at noise alpha.
 
-    It is the number of degrees of freedom that a Gaussian process of noise variance
-    `alpha`, or kernel ridge regression of that penalty, spends on these rows.
+    It is the number of degrees of freedom that a Gaussian process with noise variance
+    `alpha`, or kernel ridge regression with this penalty, uses on these rows. Use it to
+    compare the flexibility of kernels. It costs one eigendecomposition.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_samples) or (n_samples, n_features)
-        A Gram matrix, or rows if `input` says so.
+        A Gram matrix or rows, depending on `input`.
     alpha : float or array-like
-        Positive, in units of K. Several cost one eigendecomposition.
+        Noise variance or penalty, positive, in units of K. Several values share the
+        eigendecomposition.
     input : "kernel", "features" or Kernel object, default="kernel"
-        What X is. With a scikit-learn kernel X are its inputs; its Gram matrix is held
-        whole, as its eigenvalues need it.
+        What X is: a Gram matrix, rows whose inner products are the kernel, or the
+        inputs of this scikit-learn kernel. Its Gram matrix is then held in memory.
 
     Returns
     -------
     float or ndarray of the shape of alpha
-        Between 0 and the rank of K. Eigenvalues are known to about 1e-16 of the
-        largest one: at an alpha not far above that the result is rounding.
+        Between 0 and the rank of K. The error of an eigenvalue is about 1e-16 times the
+        largest one; for an alpha as small the result is not reliable.
 
     Raises
     ------
@@ -157,7 +164,7 @@ def effective_dimension(
         If alpha is not positive, values are missing, or a Gram matrix is not square,
         symmetric and positive semi-definite to rounding.
     MemoryError
-        If the Gram matrix of a Kernel object cannot fit.
+        If the Gram matrix of a Kernel object does not fit in memory.
 
     References
     ----------
@@ -178,7 +185,7 @@ def effective_dimension(
 
 
 def _eigenvalues(data):
-    """Eigenvalues of a Gram matrix that can differ from zero."""
+    """Eigenvalues of a Gram matrix; from features without those that must be zero."""
     if not isinstance(data, Gram):
         return to_numpy(namespace(data).linalg.svdvals(data)) ** 2
     check_memory(data.rows, data.rows.shape[0], 2)

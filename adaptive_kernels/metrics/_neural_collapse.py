@@ -1,4 +1,6 @@
-"""Collapse of features onto their class means, in feature or in kernel form.
+"""Neural collapse: how close features are to their class means.
+
+It is computed from features or from a kernel.
 
 With N rows, C classes of n_c rows, class means m_c and the mean m of all rows,
 
@@ -29,7 +31,7 @@ from ._gram import ROUNDING, Classes, Gram, read
 
 @dataclass(frozen=True)
 class NeuralCollapse:
-    """Within-class against between-class variability, in all and by class.
+    """Variability within and between classes, for all classes and for each one.
 
     Attributes
     ----------
@@ -38,10 +40,11 @@ class NeuralCollapse:
     within : float
         tr S_W: mean squared distance of rows to their class mean.
     between : float
-        tr S_B: mean of `class_distance`, classes weighing equally.
+        tr S_B: mean of `class_distance` with equal weight for each class.
     classes : ndarray of shape (n_classes,)
         Labels, sorted.
     class_counts : ndarray of shape (n_classes,)
+        Number of rows of each class.
     class_within : ndarray of shape (n_classes,)
         Mean squared distance of a class's rows to the class mean.
     class_distance : ndarray of shape (n_classes,)
@@ -81,7 +84,11 @@ def nc1_score(
     *,
     input: Literal["features", "kernel"] | Kernel = "features",
 ) -> float:
-    """Neural collapse NC1 = tr S_W / tr S_B: small where classes are tight and apart.
+    """Neural collapse NC1 = tr S_W / tr S_B of features or of a kernel.
+
+    It is small if the rows of a class are close together and the classes far apart. Use
+    it to see how well a kernel separates classes. It costs O(n^2) operations for a
+    kernel, O(n d) for features.
 
     Parameters
     ----------
@@ -90,14 +97,14 @@ def nc1_score(
     y : array-like of shape (n_samples,)
         Class labels of any type, in any order, balanced or not.
     input : "features", "kernel" or Kernel object, default="features"
-        What X is. With a scikit-learn kernel, such as
-        :class:`~adaptive_kernels.kernels.NNGP`, X are its inputs, and their Gram
-        matrix is evaluated block by block and never held.
+        What X is: features, a Gram matrix, or the inputs of this scikit-learn kernel,
+        such as :class:`~adaptive_kernels.kernels.NNGP`. Its Gram matrix is then
+        computed block by block and never held as a whole.
 
     Returns
     -------
     float
-        Infinite if all class means are equal, NaN if all rows are too.
+        Infinite if all class means are equal, NaN if all rows are equal.
 
     Raises
     ------
@@ -107,18 +114,19 @@ def nc1_score(
 
     Notes
     -----
-    S_W averages over rows; S_B weighs classes equally, around the mean of all rows.
-    The kernel forms give the score of the kernel's features. The entries of a Gram
-    matrix are rounded: tr S_W and tr S_B are then known to about 1e-16 times the mean
-    of its diagonal, and class means closer than that count as equal. In feature form
-    the common mean is removed first, so that an offset costs nothing; a kernel of rows
-    with an offset large against their spread has lost it before it comes here. A ReLU
-    tangent kernel is good to 1e-8 only among rows that repeat, and so is its score.
+    S_W is a mean over rows. S_B is a mean over classes with equal weights, about the
+    mean of all rows. From a kernel the score is that of the kernel's features.
+
+    Rounding errors of a Gram matrix limit the accuracy of tr S_W and tr S_B to about
+    1e-16 times the mean of its diagonal. Class means that are closer than this count as
+    equal. From features the common mean is subtracted first, so that a large offset
+    does no harm; in a Gram matrix the digits are lost already. Entries of a ReLU NTK
+    between rows that repeat have errors of 1e-8, and so has the score.
 
     References
     ----------
     Papyan, Han and Donoho, PNAS 2020. The kernel form is that of arXiv:2406.02105 for
-    balanced classes, and stays the score of the features where they are not.
+    balanced classes. For other classes it remains the score of the features.
 
     Examples
     --------
@@ -139,22 +147,30 @@ def neural_collapse(
     *,
     input: Literal["features", "kernel"] | Kernel = "features",
 ) -> NeuralCollapse:
-    """The parts of :func:`nc1_score`, in all and by class.
+    """The parts of :func:`nc1_score`, for all classes and for each one.
+
+    Use it to see which class is spread out, or close to another. The cost is that of
+    :func:`nc1_score`.
 
     Parameters
     ----------
-    X, y, input :
-        As in :func:`nc1_score`.
+    X : array-like of shape (n_samples, n_features) or (n_samples, n_samples)
+        Rows of features, or their Gram matrix if `input` is "kernel".
+    y : array-like of shape (n_samples,)
+        Class labels of any type, in any order, balanced or not.
+    input : "features", "kernel" or Kernel object, default="features"
+        What X is: features, a Gram matrix, or the inputs of this scikit-learn kernel.
 
     Returns
     -------
     NeuralCollapse
-        Printed, it is a table.
+        `print` shows it as a table.
 
     Raises
     ------
     ValueError
-        As :func:`nc1_score`.
+        If there is one class only, lengths differ, values are missing, or a Gram
+        matrix is not square and symmetric.
 
     Examples
     --------
@@ -191,7 +207,7 @@ def _ratio(within, between, rounding):
 
 
 def _of_features(F, classes):
-    """Spread and squared distance of each class, and the rounding of the latter."""
+    """Spread and squared distance of each class, and the rounding error of these."""
     xp = namespace(F)
     rounding = ROUNDING**2 * float(xp.sum(F * F)) / F.shape[0]
     F = F - xp.mean(F, axis=0)
@@ -223,7 +239,7 @@ def _of_gram(gram, classes):
 
 
 def _add_sums(sums, K, i, j):
-    """Add to the row sums of a symmetric matrix what its blocks (i, j), (j, i) give."""
+    """Add the row sums of block (i, j) of a symmetric matrix, and of block (j, i)."""
     xp = namespace(K)
     sums[i] += xp.sum(K, axis=1)
     if i != j:

@@ -1,4 +1,4 @@
-"""Scores of predictions, their densities and their discrepancies."""
+"""Scores of predictions: log density, coverage of intervals, discrepancy."""
 
 import numpy as np
 from scipy.stats import norm
@@ -16,16 +16,22 @@ def predictive_log_density(
 ) -> float:
     """Mean log density of observations under normal predictions; higher is better.
 
+    Use it to score means and standard deviations together: errors count more where a
+    small standard deviation was predicted.
+
     Parameters
     ----------
-    y_true, mean, std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observations, and predictive means and standard deviations in their units.
-        Outputs are summed.
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observations.
+    mean, std : array-like, shaped like y_true
+        Predictive means and standard deviations, in the units of y_true.
     sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the mean over rows; None weighs all rows equally.
 
     Returns
     -------
     float
+        In nats per row, summed over outputs.
 
     Raises
     ------
@@ -45,14 +51,14 @@ def predictive_log_density(
 
 
 def log_densities(y_true, mean, std):
-    """Log density of every observation, outputs summed: (n_samples,)."""
+    """Log density of every row, summed over outputs: (n_samples,)."""
     z, std = _standardized(y_true, mean, std)
-    # The logarithm of a square would over- or underflow.
+    # Not log(std^2): the square could overflow or underflow.
     return np.sum(-0.5 * z**2 - np.log(std) - 0.5 * np.log(2 * np.pi), axis=1)
 
 
 def _standardized(y_true, mean, std):
-    """Columns of errors in predicted standard deviations, and of the latter."""
+    """Columns of errors divided by the predicted standard deviations; these too."""
     y_true, mean, std = check_columns(y_true=y_true, mean=mean, std=std)
     check_spread("std", std)
     return (y_true - mean) / std, std
@@ -61,27 +67,29 @@ def _standardized(y_true, mean, std):
 def interval_coverage(
     y_true: ArrayLike, mean: ArrayLike, std: ArrayLike, *, level: float = 0.9
 ) -> float:
-    """Share of observations inside the central normal intervals predicted for them.
+    """Share of observations inside their predicted central normal intervals.
 
-    Calibrated predictions give `level`, up to a standard error of
-    sqrt(level (1 - level) / n) for n independent observations.
+    Use it to check standard deviations: calibrated predictions give `level`, up to a
+    standard error of sqrt(level (1 - level) / n) for n independent observations.
 
     Parameters
     ----------
-    y_true, mean, std : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Observations, and predictive means and standard deviations in their units.
-        Outputs count as observations of their own.
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Observations. Each output of a row counts as one observation.
+    mean, std : array-like, shaped like y_true
+        Predictive means and standard deviations, in the units of y_true.
     level : float, default=0.9
-        Probability that an interval is meant to have, between 0 and 1.
+        Nominal probability of an interval, between 0 and 1.
 
     Returns
     -------
     float
+        Between 0 and 1.
 
     Raises
     ------
     ValueError
-        If a standard deviation is not positive, `level` not between 0 and 1, shapes
+        If a standard deviation is not positive, `level` is not between 0 and 1, shapes
         differ, or values are missing.
 
     Examples
@@ -97,19 +105,26 @@ def interval_coverage(
 
 
 def discrepancy(y_true: ArrayLike, y_pred: ArrayLike) -> float | np.ndarray:
-    """Mean of y (y - f): how far predictions stay behind the labels along them.
+    """Mean of y (y - f): by how much predictions f shrink the targets y.
 
-    For labels -1 and 1 it is one minus the mean margin.
+    Theories of finite networks predict it. It is 0 for perfect predictions and the mean
+    of y^2 for f = 0. For labels -1 and 1 it is one minus the mean margin.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
+        Targets.
     y_pred : array-like of shape (n_samples,) or (n_samples, k)
-        One prediction, or several in columns.
+        One set of predictions, or k sets in columns.
 
     Returns
     -------
     float or ndarray of shape (k,)
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, `y_true` has several columns, or values are missing.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""One check for all that compares observations with predictions."""
+"""Checks of observations and predictions that are compared."""
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length
@@ -7,14 +7,14 @@ from .._arrays import to_numpy
 
 
 def check_columns(**arrays):
-    """Finite columns (n_samples, n_outputs) of arrays of one shape, by name.
+    """Convert named arrays of one shape to finite columns (n_samples, n_outputs).
 
-    A column (n_samples, 1) and a vector (n_samples,) are the same.
+    A column (n_samples, 1) and a vector (n_samples,) have the same shape here.
 
     Raises
     ------
     ValueError
-        If an array is empty, holds no finite numbers, or has another shape.
+        If an array is empty, has an entry that is not finite, or another shape.
     """
     columns = []
     for name, values in arrays.items():
@@ -63,13 +63,13 @@ def check_weights(sample_weight, n_samples):
 
 
 def check_labels(**arrays):
-    """Vectors of labels that can be compared with each other, by name.
+    """Convert named arrays to vectors of labels that can be compared.
 
     Raises
     ------
     ValueError
-        If one is empty, no vector, of another length, or of another kind: strings
-        beside numbers are never equal.
+        If one is empty or no vector, or if they differ in length or in kind: a string
+        never equals a number.
     """
     labels = []
     for name, values in arrays.items():

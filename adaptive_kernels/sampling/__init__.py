@@ -1,6 +1,6 @@
-"""Reference samplers of Bayesian networks of finite width, to hold theory against.
+"""Reference samplers of Bayesian networks of finite width, to test theories.
 
-The network is that of an `NNGP` kernel, at a width of your choice: its wide limit is
+The network is that of an `NNGP` kernel at a given width. Its limit of infinite width is
 the Gaussian process of the kernel.
 """
 

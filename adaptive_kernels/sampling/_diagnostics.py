@@ -5,11 +5,12 @@ import numpy as np
 from .._arrays import ArrayLike
 from ..kernels._recursion import slices_of
 
+# Numbers of a block that is worked on at once: 8 MiB.
 BLOCK = 2**20
 
 
 def _by_column(draws, function):
-    """Apply a function of split chains (draws / 2, 2 chains, variables), in blocks."""
+    """Apply a function to split chains, (n_draws // 2, 2 n_chains, variables)."""
     draws = np.asarray(draws, dtype=float)
     if draws.ndim < 2 or draws.shape[1] < 4:
         raise ValueError(
@@ -26,7 +27,7 @@ def _by_column(draws, function):
 
 
 def _variances(halves):
-    """Variance within chains, and pooled with that between chains: (variables,)."""
+    """Variance within chains, and pooled over chains: two arrays (variables,)."""
     n = halves.shape[0]
     within = np.mean(np.var(halves, axis=0, ddof=1), axis=0)
     between = np.var(np.mean(halves, axis=0), axis=0, ddof=1)
@@ -40,17 +41,20 @@ def _r_hat(halves):
 
 
 def split_r_hat(draws: ArrayLike) -> np.ndarray:
-    """Ratio of pooled to within-chain standard deviation of split chains.
+    """Whether chains agree: ratio of pooled to within-chain standard deviation.
+
+    Use it to see if a sampler has converged: above 1.05 run it longer. Each chain is
+    split into halves, so that a trend within a chain shows too.
 
     Parameters
     ----------
     draws : array-like of shape (n_chains, n_draws, ...)
-        At least 4 draws.
+        Draws of one or more quantities, at least 4 per chain.
 
     Returns
     -------
     ndarray of the trailing shape
-        Near 1 where the chains agree; NaN where the draws are constant.
+        Near 1 if the chains agree; NaN if the draws are constant.
 
     Raises
     ------
@@ -60,7 +64,7 @@ def split_r_hat(draws: ArrayLike) -> np.ndarray:
     References
     ----------
     Vehtari et al., "Rank-normalization, folding, and localization: an improved R-hat",
-    Bayesian Analysis 2021; here without ranks.
+    Bayesian Analysis 2021. Ranks are not used here.
 
     Examples
     --------
@@ -76,15 +80,18 @@ def split_r_hat(draws: ArrayLike) -> np.ndarray:
 def effective_sample_size(draws: ArrayLike) -> np.ndarray:
     """Number of independent draws whose mean is as accurate as that of the chains.
 
+    Use it to judge Monte Carlo errors: the standard error of a mean is the standard
+    deviation over the square root of this number.
+
     Parameters
     ----------
     draws : array-like of shape (n_chains, n_draws, ...)
-        At least 4 draws.
+        Draws of one or more quantities, at least 4 per chain.
 
     Returns
     -------
     ndarray of the trailing shape
-        NaN where the draws are constant.
+        NaN if the draws are constant.
 
     Raises
     ------
@@ -93,13 +100,13 @@ def effective_sample_size(draws: ArrayLike) -> np.ndarray:
 
     Notes
     -----
-    Autocorrelations of the split chains, summed over Geyer's initial monotone sequence
-    of positive pairs.
+    The autocorrelations of the split chains are summed over Geyer's initial monotone
+    sequence of positive pairs.
 
     References
     ----------
     Vehtari et al., "Rank-normalization, folding, and localization: an improved R-hat",
-    Bayesian Analysis 2021; here without ranks.
+    Bayesian Analysis 2021. Ranks are not used here.
 
     Examples
     --------
@@ -113,7 +120,7 @@ def effective_sample_size(draws: ArrayLike) -> np.ndarray:
 
 
 def standard_error(draws):
-    """Monte Carlo standard error of the mean: zero where the draws are constant."""
+    """Monte Carlo standard error of the mean; zero if the draws are constant."""
     return _by_column(draws, _standard_error)
 
 
@@ -132,7 +139,7 @@ def _sample_size(halves):
     pairs = correlation[: n // 2 * 2].reshape(n // 2, 2, -1).sum(axis=1)
     positive = np.logical_and.accumulate(~(pairs <= 0), axis=0)
     time = 2 * np.sum(np.minimum.accumulate(pairs, axis=0) * positive, axis=0) - 1
-    # Antithetic chains beat independent draws, but not without limit.
+    # Antithetic chains are better than independent draws. The limit is Vehtari's.
     return total / np.maximum(time, 1 / np.log10(total))
 
 

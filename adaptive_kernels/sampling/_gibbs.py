@@ -28,15 +28,17 @@ def sample_linear_network(
 ) -> NetworkSamples:
     """Draw linear networks from their posterior by Gibbs sampling.
 
-    Given the other layers each layer is Gaussian, and is drawn exactly: chains have
-    neither a step size nor rejections.
+    Use it for the exact posterior of a linear network, to test a theory. Given the
+    other layers each layer is Gaussian and is drawn exactly, so there is neither a step
+    size nor a rejection.
 
     Parameters
     ----------
     kernel : NNGP
-        Of activation "identity", or another linear function through zero; any depth.
-        It defines the prior over the weights.
+        Kernel of any depth with activation "identity", or another linear function
+        through zero. It defines the prior over the weights.
     X : array-like of shape (n_samples, n_features)
+        Training rows.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         Targets, used as given.
     alpha : float
@@ -44,15 +46,17 @@ def sample_linear_network(
     width : int
         Number of units of each hidden layer.
     X_test : array-like of shape (n_test, n_features), default=None
-        Further rows at which to keep the network's values.
+        Further rows at which the network's values are kept.
     n_chains : int, default=8
+        Number of independent chains.
     n_warmup : int, default=200
-        Draws of each chain that are thrown away.
+        First draws of each chain, which are discarded.
     n_samples : int, default=1000
-        Draws of each chain that are kept, 4 or more.
+        Number of draws of each chain that are kept, 4 or more.
     random_state : int, RandomState or None, default=None
+        Seed of the draws.
     progress : bool, default=False
-        Whether to show a progress bar, which needs rich.
+        Whether to show a progress bar, which needs the package rich.
 
     Returns
     -------
@@ -61,16 +65,17 @@ def sample_linear_network(
     Raises
     ------
     ValueError
-        If the activation is not linear, or a parameter or the data is unusable.
+        If the activation is not linear, or a parameter or the data are not valid; the
+        message names it.
     MemoryError
         If the draws do not fit in memory.
     ImportError
-        If `progress` finds no rich.
+        If `progress` is set and rich is not installed.
 
     Warns
     -----
     ConvergenceWarning
-        If the chains disagree or hold too few effective draws.
+        If the chains disagree, or if there are too few effective draws.
 
     Examples
     --------
@@ -114,11 +119,11 @@ def _is_linear(activation):
 
 @dataclass(frozen=True)
 class Gibbs:
-    """One layer after the other, each exactly given the rest.
+    """Draws the layers one after the other, each exactly given all others.
 
-    With inputs H of a layer and A the linear map from its units to the outputs, and Z
-    the targets less what biases above contribute, a draw from the prior (W0, noise e)
-    becomes one from the posterior by Matheron's rule,
+    Let H be the inputs of a layer, A the linear map from its units to the outputs, and
+    Z the targets minus the contribution of biases above. Matheron's rule turns a draw
+    from the prior, W0 and noise e, into a draw from the posterior:
 
         W = W0 + H' V A',    alpha V + H H' V A'A = Z - H W0 A - e.
 
@@ -155,7 +160,7 @@ class Gibbs:
         return weights
 
     def _above(self, weights):
-        """Map A from a layer's units to the outputs, and what biases above add."""
+        """For each layer, the map A to the outputs, and what biases above add."""
         posterior = self.posterior
         A, offset = posterior.readout_gain * self.slope * weights[-1], 0.0
         above = [(A, offset)]
@@ -167,7 +172,7 @@ class Gibbs:
         return above
 
     def _first_layer(self, F, A, target):
-        """The layer's inputs are fixed: rotated, H H' = diag(s^2) once and for all."""
+        """Draw the first layer. Its inputs are fixed, and rotated H H' = diag(s^2)."""
         H = self.s[:, None] * self.Vt
 
         def ridge(residual, scales):
@@ -190,6 +195,7 @@ class Gibbs:
         return self._layer(H, A, target, ridge)
 
     def _layer(self, H, A, target, ridge):
+        """Draw a layer by Matheron's rule, in the eigenbasis of A'A."""
         scales, rotation = np.linalg.eigh(A.mT @ A)
         W, noise = self._prior(H.shape[-1], A.shape[1]), self._noise(target.shape[-2:])
         residual = (target - H @ (W @ A) - noise) @ rotation
@@ -212,7 +218,7 @@ class Gibbs:
 
 
 def _ridge(H, residual, alpha, scales):
-    """H' (alpha + scale H H')^-1 residual, by the smaller of the two systems."""
+    """H' (alpha + scale H H')^-1 residual, through H H' or H'H, the smaller one."""
     n, p = H.shape[-2:]
     gram = H @ H.mT if n <= p else H.mT @ H
     gram = scales[..., None, None] * gram

@@ -6,7 +6,7 @@ With features F of the rows of X and all weights standard normal a priori,
                               + sqrt(weight_variance / N) phi(h_l) w_{l+1},
     f = sqrt(readout_variance / N) phi(h_depth) a,    y = f + N(0, alpha).
 
-Chains advance together: the weights of a layer are an array (chains, inputs, units).
+All chains are computed together: weights of a layer are arrays (chains, inputs, units).
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,13 @@ from ..kernels._recursion import Network
 
 @dataclass(frozen=True)
 class State:
-    """Position, energy, its gradient, and network outputs of each chain."""
+    """State of all chains.
+
+    position : ndarray (chains, weights)
+    energy : ndarray (chains,), -log p(weights, Y) up to a constant
+    gradient : ndarray (chains, weights), of the energy by the position
+    outputs : ndarray (chains, n, C), of the network at the training rows
+    """
 
     position: np.ndarray
     energy: np.ndarray
@@ -28,7 +34,7 @@ class State:
     outputs: np.ndarray
 
     def where(self, accept, other):
-        """The rows of `self` where `accept`, else those of `other`."""
+        """The chains of this state where `accept` is true, of `other` elsewhere."""
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return State(*(_choose(accept, new, old) for new, old in pairs))
 
@@ -78,7 +84,7 @@ class Posterior:
         return rng.standard_normal((n_chains, self.n_weights))
 
     def split(self, position):
-        """Views of the layers' weights: (chains, inputs, units) each."""
+        """Weights of each layer as views (chains, inputs, units)."""
         ends = np.cumsum([prod(shape) for shape in self.shapes])
         parts = np.split(position, ends[:-1], axis=1)
         return [
@@ -87,7 +93,7 @@ class Posterior:
         ]
 
     def preactivations(self, Z, weights, layer):
-        """Units of a layer before their activation, from the units below or F."""
+        """Pre-activations of a layer, from the units Z below it or from F."""
         if layer == 0:
             return Z @ weights[0]
         H = Z @ weights[layer][:, self.bias :]
@@ -104,7 +110,7 @@ class Posterior:
         return self.readout_gain * (Z @ weights[-1])
 
     def state(self, position):
-        """Energy -log p(weights, Y) up to a constant, and its gradient."""
+        """The State at a position, with its energy and gradient."""
         weights, gradient = self.split(position), position.copy()
         slopes, fields, units = self.split(gradient), [], [self.F]
         for layer in range(self.network.depth):
@@ -118,14 +124,14 @@ class Posterior:
         slopes[-1] += units[-1].mT @ residual
         signal = residual @ weights[-1].mT
         for layer in reversed(range(self.network.depth)):
-            # An inexact derivative costs acceptance, not correctness: leapfrog steps
-            # along any field are reversible and keep volume, and the energy is exact.
+            # An inexact derivative lowers the acceptance rate, but draws stay exact:
+            # leapfrog steps along any field are reversible and keep volume.
             signal *= self.network.activation.derivative(fields[layer])
             signal = self._backward(signal, units[layer], weights, slopes, layer)
         return State(position, energy, gradient, outputs)
 
     def _backward(self, signal, units, weights, slopes, layer):
-        """Add to a layer's gradient; the signal to the units below it."""
+        """Add to the gradient of a layer; return the signal for the units below it."""
         if layer == 0:
             slopes[0] += units.T @ signal
             return None

@@ -1,4 +1,4 @@
-"""What the samplers share: checks of their arguments, randomness, progress."""
+"""Checks of arguments, random numbers and progress bar of all samplers."""
 
 from contextlib import contextmanager
 from math import sqrt
@@ -15,6 +15,7 @@ from ._samples import Record
 
 
 def check_counts(n_chains, n_warmup, n_samples, minima):
+    """Raise ValueError unless the counts are integers not below their minima."""
     names = "n_chains", "n_warmup", "n_samples"
     counts = n_chains, n_warmup, n_samples
     for name, count, minimum in zip(names, counts, minima, strict=True):
@@ -60,7 +61,7 @@ def _check_test(X_test, d):
 
 
 def _inputs(X, network, metric_sqrt):
-    """Features of X, without the column that a bias variance of zero leaves empty."""
+    """Features of X; without the bias column, which is zero, if there is no bias."""
     return features(X, network, metric_sqrt)[:, int(network.bias_variance == 0) :]
 
 
@@ -83,13 +84,14 @@ def _check_memory(posterior, F_test, counts):
 
 
 def generator(random_state):
+    """A NumPy generator seeded by scikit-learn's `random_state`."""
     seed = check_random_state(random_state).randint(2**31, size=4)
     return np.random.default_rng(seed)
 
 
 @contextmanager
 def progress_bar(show, total):
-    """A function that advances the bar by one draw."""
+    """Give a function that advances the bar by one draw."""
     if not show:
         yield lambda: None
         return

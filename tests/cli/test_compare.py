@@ -188,6 +188,7 @@ def test_log_loss_and_coverage():
     assert_allclose(row["rmse"], np.sqrt(26 / 3))
 
 
+@pytest.mark.filterwarnings("ignore:Found unknown categories")
 def test_encoder_takes_missing_and_unseen_values(csv):
     X = load_problem(csv, "y", 1000).X
     fitted = encoder(X).fit(X)

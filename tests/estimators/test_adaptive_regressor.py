@@ -156,6 +156,7 @@ def test_adding_a_constant_to_y(kind):
     assert_allclose(predictions(adaptive(kind).fit(X, Y1 + 100)), expected, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_sparse_relevance():
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((800, 32))

@@ -310,6 +310,7 @@ def test_metric_is_a_transformation_of_the_inputs(name, activation, root):
     assert_allclose(found, matrix @ sigma @ matrix.T, atol=5 * close * scale)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @every_and_sampled
 def test_units_of_x_with_tuning(name):
     rows = np.random.default_rng(3).standard_normal((30, 3))
@@ -458,6 +459,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(("name", "kernel", "targets", "message"), REFUSED)
 def test_theories_that_do_not_exist(monkeypatch, name, kernel, targets, message):
     for function in ("tune_isotropic", "tune_covariance", "warm_start"):
@@ -589,6 +591,7 @@ def test_no_noise_and_a_singular_kernel(name):
         given(name, kernel, alpha=0.0).fit(X, Y1)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("width", [1, 100])
 @every
 def test_no_noise_and_nothing_to_learn(name, width):

@@ -141,6 +141,8 @@ def test_target_far_from_zero(make):
     assert_allclose(far, [mean + 1e8, std], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:sample_weight sums")
 @one_fit
 @pytest.mark.parametrize("weight", [1e-12, 1e12])
 def test_extreme_weights(make, weight):
@@ -287,6 +289,7 @@ def test_bad_kernel_is_named(kernel, name):
         nngp(kernel=kernel, optimizer=None).fit(X, Y)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", ["weight_variance", "readout_variance"])
 @pytest.mark.parametrize("make", [nngp, diag, full, rescaling])
 def test_kernel_without_signal_predicts_the_mean(make, name):

@@ -329,6 +329,7 @@ def test_all_classes_share_the_factorisations(monkeypatch):
     assert max(numbers) <= 13
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_adaptation_finds_the_features_that_matter():
     rng = np.random.default_rng(6)
     rows = rng.standard_normal((500, 10))
@@ -589,6 +590,8 @@ def test_inputs_that_know_no_minus_one(dtype):
     assert search.best_score_ < -0.3  # as labels of noise can be predicted
 
 
+@pytest.mark.filterwarnings("ignore:sample_weight sums")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @every
 def test_weights_of_any_size(name):
     for total in (1e-3, 1.0, 1e6):

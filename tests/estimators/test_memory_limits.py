@@ -39,6 +39,7 @@ def labels(name):
     return Y > 0 if "classes" in name else Y
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", FULL)
 def test_full_covariance_of_many_features(name, monkeypatch):
     # Nine matrices of 100 x 100, and those of 20 x 20 easily.

@@ -386,6 +386,7 @@ def test_weights_are_routed_through_a_grid_search():
     assert_allclose(search.cv_results_["mean_test_score"][1], np.mean(scores))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("unit", [0.01, 1.0, 100.0])
 @pytest.mark.parametrize(

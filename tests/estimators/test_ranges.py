@@ -129,6 +129,7 @@ RELATIVE = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("weights", RELATIVE.values(), ids=RELATIVE)
 @pytest.mark.parametrize("name", TUNED)
 def test_weights_that_count_no_rows_warn(name, weights):

@@ -171,6 +171,7 @@ def test_unusable_origins(origin, message):
         NNGP("erf", origin=origin)(np.ones((3, 2)))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_theory_and_samplers_know_the_origin():
     rng = np.random.default_rng(0)
     X, origin = rng.standard_normal((8, 3)), np.array([1.0, 2.0, 3.0])

@@ -188,6 +188,7 @@ CASE_9 = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("activation, chi, objective, train, test, top", CASE_9)
 def test_acceptance_case_9(activation, chi, objective, train, test, top):
     X, y, X_test, y_test = teacher(10, 20, 200)

@@ -308,6 +308,7 @@ def assert_measured(scores, expected, draws):
     assert np.all(gap < 4 * error + 0.001), (scores.mean(axis=1), error)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     "case",
     [

@@ -358,6 +358,7 @@ def out_of_fold(model, y, weights=None):
     return np.concatenate([fold_densities(model, y, weights, *fold) for fold in folds])
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["equal", "weighted"])
 @pytest.mark.parametrize("y", [Y1, Y2], ids=["one output", "two outputs"])
 def test_stack_is_nearly_the_best_of_independent_fits(y, weights):

@@ -44,17 +44,17 @@ class Approximation:
         if self.nngp and network.is_ntk:
             raise ValueError(
                 f"approximation={name!r} is a theory of Bayesian networks, whose "
-                "kernel is NNGP: use it instead of NTK, or approximation='gaussian'."
+                "kernel is NNGP: take that instead of NTK, or approximation='gaussian'."
             )
         if self.one_layer and network.depth > 1:
             raise ValueError(
                 f"approximation={name!r} is for one hidden layer, got "
-                f"depth={network.depth}: use 'rescaling' or 'gaussian', or depth=1."
+                f"depth={network.depth}: take 'rescaling' or 'gaussian', or depth=1."
             )
         if self.linear and linear_gain(network) is None:
             raise ValueError(
                 f"approximation={name!r} needs a linear network, "
-                "activation='identity': use 'rescaling' or 'sampled' for other "
+                "activation='identity': take 'rescaling' or 'sampled' for other "
                 "activations."
             )
         # Each layer has one scale. The theory does not cover several outputs that share

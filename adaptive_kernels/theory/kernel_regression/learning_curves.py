@@ -30,7 +30,7 @@ from ..._arrays import ArrayLike, asarray_like, to_numpy
 from .._checks import check_noise
 from .spectrum import Spectrum
 
-# Steps of a bisection of log kappa: each halves its range, from below 2^11 to 2^-53, the
+# Steps of a bisection of log kappa, which halve its range from below 2^11 to 2^-53, the
 # rounding error.
 _STEPS = 64
 

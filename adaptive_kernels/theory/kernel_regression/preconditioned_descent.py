@@ -25,8 +25,7 @@ from ...kernels._eigenpairs import (
 from ...kernels._spectrum import modified_eigenvalues
 from .._checks import check_noise
 
-# Relative residual from which descent counts as diverged.
-_DIVERGED = 1e10
+_DIVERGED = 1e10  # relative residual from which descent counts as diverged
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,6 @@ class Preconditioner:
             S is made for K + ridge I.
         random_state : int, RandomState or None, default=None
             Seed of the eigenvalue routine.
-
-        Returns
-        -------
-        Preconditioner
 
         Raises
         ------
@@ -170,8 +165,9 @@ class Descent:
         Norm of y - (K + ridge I) dual_coef over that of y, before every iteration and
         at the end.
     converged : bool
-        Whether the residual fell to `tol`.
+        Whether the residual fell to `tol` before `max_iter`, without divergence.
     step_size : float
+        Step size that was used.
     """
 
     dual_coef: Array
@@ -224,10 +220,8 @@ def kernel_gradient_descent(
     Examples
     --------
     >>> import numpy as np
-    >>> from adaptive_kernels.theory import (
-    ...     Preconditioner,
-    ...     kernel_gradient_descent,
-    ... )
+    >>> from adaptive_kernels.theory import Preconditioner
+    >>> from adaptive_kernels.theory import kernel_gradient_descent
     >>> K, y = np.diag([100.0, 10.0, 1.0]), np.ones(3)
     >>> kernel_gradient_descent(K, y).n_iter
     633
@@ -240,8 +234,7 @@ def kernel_gradient_descent(
     if step_size is None:
         step_size = _step_size(K, preconditioner, ridge)
     dual, residual = 0 * y, y
-    # Targets of zero need no iteration.
-    scale = _norm(y) or 1.0
+    scale = _norm(y) or 1.0  # targets of zero need no iteration
     curve = [_norm(y) / scale]
     while tol < curve[-1] < _DIVERGED and len(curve) <= max_iter:
         step = residual if preconditioner is None else preconditioner.apply(residual)
@@ -284,6 +277,7 @@ def predicted_residual(
     n_iter : int or array-like (T,) of int
         Numbers of iterations.
     step_size : float
+        Step size of the descent.
 
     Returns
     -------
@@ -314,6 +308,7 @@ def iterations_needed(
     shrinkage : float
         The share, between 0 and 1.
     step_size : float
+        Step size of the descent.
 
     Returns
     -------
@@ -350,8 +345,8 @@ def preconditioned_step(
 ) -> Array:
     """Weight increment of one step of preconditioned descent on a network.
 
-    The increment is step_size J' S (y - f), for the loss |y - f|^2 / 2. A framework with
-    vector-Jacobian products needs no Jacobian: there use
+    The increment is step_size J' S (y - f), for the loss |y - f|^2 / 2. In a framework
+    with vector-Jacobian products J is not needed: use
     ``step_size * preconditioner.apply(residual)`` as the cotangent of the outputs.
 
     Parameters

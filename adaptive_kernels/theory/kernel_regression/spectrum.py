@@ -8,8 +8,8 @@ import numpy as np
 from ..._arrays import Array, eigh, namespace, to_numpy
 from .._checks import check_noise, check_width
 
-# Least noise variance beside a singular kernel matrix, relative to its largest
-# eigenvalue: fourth powers of it are finite.
+# Smallest noise variance with a singular kernel matrix, relative to its largest
+# eigenvalue: the fourth power is 1e-300, near the smallest number.
 _LEAST_NOISE = 1e-75
 
 
@@ -47,7 +47,7 @@ class Spectrum:
         values, Y = to_numpy(values), _columns(Y)
         outputs = Y.shape[1]
         return cls(
-            # What rounding leaves of zeros would be a signal beside a smaller noise.
+            # Rounding errors of zero eigenvalues could be larger than a small noise.
             np.where(values > _rounding(values), values, 0.0),
             vectors,
             to_numpy(vectors.T @ Y),
@@ -85,7 +85,7 @@ class Spectrum:
         return self.projections @ rotation, null
 
     def check(self, noise: float, width: float) -> None:
-        """Raise where no theory exists, as for a singular K0 + noise."""
+        """Raise ValueError if no theory applies, as for a singular K0 + noise."""
         check_width(width)
         check_noise(noise)
         smallest = 0.0 if self.null_rows else np.min(self.eigenvalues)

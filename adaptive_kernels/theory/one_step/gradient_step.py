@@ -1,11 +1,12 @@
-"""The gradient of a network's first layer at initialisation, and what it plants.
+"""The gradient of a network's first layer at initialisation, and its low-rank part.
 
 For f(x) = a' phi(W x) and the loss sum_i p_i |y_i - f(x_i)|^2 / 2 with shares p_i that
 sum to one, minus the gradient in W is
 
     G = sum_i p_i [(A r_i) o phi'(W x_i)] x_i',    r_i = y_i - f(x_i),
 
-and on average over wide layers it has the rank of the targets,
+where A are the readout weights of the C outputs and o is the elementwise product. In a
+wide layer its average has rank C,
 
     G = c_1 A B' + rest,    B = sum_i p_i x_i r_i',    c_1 = E[phi'(z)].
 """
@@ -35,9 +36,9 @@ class FirstGradient:
     direction : array (n_features, n_outputs)
         B, in double precision.
     gradient : array (n_components, n_features) or None
-        G; None where only its leading part is wanted.
+        G, or None if only its low-rank part is used.
     second_moment : array (n_features, n_features) or None
-        sum_i p_i x_i x_i', for a preconditioner.
+        sum_i p_i x_i x_i', or None if no preconditioner is used.
     """
 
     direction: Array
@@ -50,7 +51,7 @@ class FirstGradient:
         return float(namespace(self.direction).linalg.vector_norm(self.direction))
 
     def preconditioned(self, ridge):
-        """The same with G (sum_i p_i x_i x_i' + ridge I)^-1 in place of G.
+        """Replace G by G (sum_i p_i x_i x_i' + ridge I)^-1.
 
         Raises
         ------
@@ -59,12 +60,12 @@ class FirstGradient:
         """
         moment = self.second_moment
         try:
-            # Only the lower triangle is overwritten, and only of this copy.
+            # `cholesky` overwrites the lower triangle of this copy.
             factor = cholesky(add_to_diagonal(moment + 0.0, ridge))
         except LinAlgError as error:
             raise ValueError(
-                f"precondition={ridge} is too small: features are collinear, or more "
-                "than the rows. Take a larger one, such as 0.1."
+                f"precondition={ridge} is too small: features are collinear, or there "
+                "are more features than rows. Use a larger value, such as 0.1."
             ) from error
         gradient = self.gradient
         if gradient is not None:
@@ -83,15 +84,17 @@ def first_gradient(
     blocks : iterable of (X, Y, shares)
         Rows (b, n_features), targets (b, n_outputs) and shares (b, 1) of the loss.
     weights : array (n_components, n_features)
+        W, weights of the first layer.
     readout : array (n_components, n_outputs)
+        A, readout weights.
     expansion : Expansion
-        Of the activation; its mean is subtracted.
+        Expansion of the activation, whose mean is subtracted.
     full_residual : bool
         Whether the network's own output is subtracted from the targets.
     exact : bool
-        Whether G itself is computed, and not only B.
+        Whether to compute G, not only B.
     moments : bool, default=False
-        Whether second moments of the rows are.
+        Whether to compute the second moments of the rows.
 
     Returns
     -------
@@ -123,9 +126,9 @@ def _block_gradient(X, Z, residual, readout, expansion):
 
 
 def monomials(projections, degree, *, counted=False):
-    """All products of `degree` columns: (n, q) to (n, C(q + degree - 1, degree)).
+    """All products of `degree` of q columns: (n, binomial(q + degree - 1, degree)).
 
-    With `counted` each is multiplied by the number of its orderings, so that
+    With `counted` each is multiplied by the number of orderings of its factors. Then
     (G A')^degree, elementwise, is monomials(G) @ monomials(A, counted=True)'.
     """
     xp = namespace(projections)
@@ -152,9 +155,10 @@ class SpikeComponent:
     coefficient : float
         c_k s^k / sqrt(n_components).
     inputs : array of shape (n_samples, n_terms)
-        Powers g^k of the projections; products of k of them if there are several.
+        Powers g^k of the projection, or all products of k projections if there are
+        several outputs.
     neurons : array of shape (n_components, n_terms)
-        Powers of the readout weights, with the number of their orderings.
+        The same products of readout weights, times the number of orderings.
     """
 
     degree: int
@@ -163,5 +167,5 @@ class SpikeComponent:
     neurons: Array
 
     def to_matrix(self) -> Array:
-        """The term itself, of shape (n_samples, n_components)."""
+        """The term as a matrix of shape (n_samples, n_components)."""
         return self.coefficient * (self.inputs @ self.neurons.T)

@@ -1,11 +1,11 @@
 """Random features in the proportional limit: resolvent traces and the spectrum's edge.
 
-n rows X of standard normal inputs in d dimensions, N neurons with weights W uniform on
-the unit sphere, F = phi(X W') - c_0. Given X the neurons are independent columns with
-covariance Phi = c_1^2 X X' / d + cgt I, where cgt = sum_{k >= 2} k! c_k^2 (the Gaussian
-equivalent). Where n, d and N grow in proportion, F F' / N + gamma I therefore acts as
-(gamma / kappa) (Phi + kappa I), and with t = cgt + kappa so does
-c_1^2 X X' / d + t I as (t / mu) (c_1^2 + mu) I:
+There are n rows X of standard normal inputs in d dimensions, and N neurons with weights
+W uniform on the unit sphere: F = phi(X W') - c_0. Given X, the columns of F are
+independent with covariance Phi = c_1^2 X X' / d + cgt I, cgt = sum_{k >= 2} k! c_k^2
+(the Gaussian equivalent). Let n, d and N grow in proportion. Then F F' / N + gamma I
+and (gamma / kappa) (Phi + kappa I) have inverses with equal traces. So have, with
+t = cgt + kappa, c_1^2 X X' / d + t I and (t / mu) (c_1^2 + mu) I. Here
 
     gamma = kappa [1 - (n / N) (1 - kappa g)],    g = tr (Phi + kappa)^{-1} / n,
     t = mu [1 - (n / d) c_1^2 / (c_1^2 + mu)],    g = (mu / t) / (c_1^2 + mu).
@@ -32,17 +32,17 @@ ALPHA = [Interval(Real, 0, None, closed="neither")]
 class BulkResolvent:
     """Traces of (F F' / N + alpha I)^{-1} in the proportional limit.
 
-    Slopes are derivatives in `alpha` at fixed shape.
-
     Attributes
     ----------
-    trace, trace_slope : float
+    trace : float
         m_1 = tr (F F' / N + alpha I)^{-1} / n.
-    input_trace, input_trace_slope : float
+    input_trace : float
         m_2 = tr X' (F F' / N + alpha I)^{-1} X / (n d).
-    inflation, inflation_slope : float
-        kappa / alpha, where kappa is the effective penalty on a kernel regression with
-        infinitely many neurons; 1 / (alpha tr (F' F / N + alpha I)^{-1} / N).
+    inflation : float
+        kappa / alpha = 1 / (alpha tr (F' F / N + alpha I)^{-1} / N). kappa is the
+        penalty of the same regression with infinitely many neurons.
+    trace_slope, input_trace_slope, inflation_slope : float
+        Their derivatives by `alpha` at fixed sizes.
     """
 
     trace: float
@@ -71,7 +71,10 @@ def bulk_resolvent(
     n_components: int,
     activation: str | Callable[[Array], Array] = "relu",
 ) -> BulkResolvent:
-    """Resolvent of untrained random features on standard normal inputs.
+    """Resolvent traces of untrained random features on standard normal inputs.
+
+    Errors of ridge regression on these features follow from them, see
+    `ridge_asymptotics`. It costs a one-dimensional root search.
 
     Parameters
     ----------
@@ -81,7 +84,8 @@ def bulk_resolvent(
     n_samples, n_features, n_components : int
         Rows n, input dimension d and neurons N; only their ratios matter.
     activation : str or callable, default="relu"
-        As of :class:`~adaptive_kernels.kernels.NNGP`.
+        Activation of the neurons: a name that
+        :class:`~adaptive_kernels.kernels.NNGP` knows, or a vectorised function.
 
     Returns
     -------
@@ -94,8 +98,8 @@ def bulk_resolvent(
 
     Notes
     -----
-    The traces solve the fixed point of arXiv:2310.07891, written here with one scalar
-    unknown.
+    The traces solve the fixed-point equations of arXiv:2310.07891, reduced to one
+    unknown number.
 
     Examples
     --------
@@ -110,7 +114,13 @@ def bulk_resolvent(
 
 @dataclass(frozen=True)
 class _Shape:
-    """The equations above for c_1^2, cgt, n / d and n / N, free of cancellation."""
+    """The equations of this module, in a form without cancellation.
+
+    linear : float, c_1^2
+    nonlinear : float, cgt
+    rows_per_feature : float, n / d
+    rows_per_neuron : float, n / N
+    """
 
     linear: float
     nonlinear: float
@@ -124,7 +134,7 @@ class _Shape:
         return cls(*energies, n_samples / n_features, n_samples / n_components)
 
     def _inner(self, kappa):
-        """Mu and d mu / d t at t = cgt + kappa."""
+        """The solution mu of the second equation at t = cgt + kappa, and d mu / d t."""
         t = self.nonlinear + kappa
         b = self.linear * (1 - self.rows_per_feature) - t
         root = sqrt(b**2 + 4 * t * self.linear)
@@ -136,7 +146,7 @@ class _Shape:
         return mu / ((self.nonlinear + kappa) * (self.linear + mu))
 
     def effective_alpha(self, alpha):
-        """kappa, at which the first equation above gives alpha."""
+        """The kappa at which the first equation gives gamma = alpha."""
 
         def excess(log_kappa):
             kappa = exp(log_kappa)
@@ -149,7 +159,7 @@ class _Shape:
         return exp(brentq(excess, low, high, xtol=1e-15, rtol=1e-15))
 
     def resolvent(self, alpha, kappa):
-        """The traces, and their slopes by the implicit function theorem."""
+        """The traces, and their derivatives by the implicit function theorem."""
         mu, mu_slope = self._inner(kappa)
         g = self._trace(kappa, mu)
         # 1 / g = mu + c_1^2 (1 - n / d), and c_1^2 `linear` = 1 - t g.
@@ -174,9 +184,9 @@ class _Shape:
     def edge(self):
         """Largest eigenvalue of F F' / N in the bulk.
 
-        For z above the bulk z = zeta [1 + (n / N) int t / (zeta - t) dH(t)], with H the
-        law of Phi's eigenvalues; the edge is the minimum over zeta above them. The
-        integral follows from the second equation above at mu = -nu.
+        Above the bulk z = zeta [1 + (n / N) int t / (zeta - t) dH(t)], with H the
+        distribution of Phi's eigenvalues. The edge is the minimum of z over all zeta
+        above these. The integral follows from the second equation at mu = -nu.
         """
         low = 1 + sqrt(self.rows_per_feature)
 
@@ -216,22 +226,24 @@ def bulk_edge(
 ) -> float:
     """Largest singular value of untrained random features F / sqrt(N), in the limit.
 
-    What lies above it comes from a trained direction, or, where the activation has a
-    large even part, from rows of different length.
+    Use it to tell spikes from the bulk. Larger singular values come from a trained
+    direction or, if the activation has a large even part, from rows of different
+    length.
 
     Parameters
     ----------
     n_samples, n_features, n_components : int
-        Rows n, input dimension d and neurons N, in proportion.
+        Rows n, input dimension d and neurons N; only their ratios matter.
     activation : str or callable, default="relu"
-        As of :class:`~adaptive_kernels.kernels.NNGP`.
+        Activation of the neurons: a name that
+        :class:`~adaptive_kernels.kernels.NNGP` knows, or a vectorised function.
 
     Returns
     -------
     float
-        Of (phi(X W') - c_0) / sqrt(`n_components`) for standard normal X and rows of W
-        on the unit sphere. At finite size the largest singular value scatters about it
-        by a fraction of order n^{-2/3}.
+        Edge of (phi(X W') - c_0) / sqrt(`n_components`) for standard normal X and rows
+        of W on the unit sphere. At finite size the largest singular value varies about
+        it by a fraction of order n^{-2/3}.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Ridge regression on random features whose weights made one gradient step.
+"""Ridge regression on random features after one gradient step of their weights.
 
 Inputs x ~ N(0, I_d), labels y = sum_k c*_k He_k(x . b) + noise with |b| = 1. Neurons
 phi(w . x), w uniform on the unit sphere, with readouts a_i = alpha_i / sqrt(N),
@@ -11,13 +11,13 @@ features into
 with the gain s: untrained features F0 and spikes M(g, alpha) = E phi(z + s alpha g) -
 c_0 ~ sum_k c_k s^k g^k alpha^k. Both g and x . b are standard normal with correlation
 rho, so that ridge regression on the spikes learns the part sum_k c*_k rho^k He_k(g) of
-the target. With F0 replaced by its resolvent (see `random_features`), the objective
+the target. With F0 replaced by its resolvent (see `random_features.py`), the objective
 over functions f(g) = E_alpha M(g, alpha) a(alpha) is
 
     alpha [m_2 |linear part of the residual|^2 + m_1 |the rest and noise|^2
            + kappa / (alpha n) E a^2],
 
-whose last term is the price of readouts that the spikes share with F0.
+The last term is the penalty on readout weights, which the spikes share with F0.
 
 The spikes and their exponents are those of arXiv:2310.07891; the test error, the
 intercept and errors at finite gain were derived for this package.
@@ -57,10 +57,10 @@ class StepDirection:
     Attributes
     ----------
     squared_cosine : float
-        rho^2, with the direction of the target.
+        rho^2, the squared cosine with the direction of the target.
     gradient_norm : float
-        |beta|, to convert step sizes by
-        :func:`~adaptive_kernels.theory.gain_from_step_size`.
+        |beta|, from which :func:`~adaptive_kernels.theory.gain_from_step_size` computes
+        the gain of a step.
     """
 
     squared_cosine: float
@@ -79,20 +79,24 @@ def direction_alignment(
 ) -> StepDirection:
     """How well one gradient step finds the direction of a single-index target.
 
+    Use it to see how many rows a gradient step needs, before `OneStepSpikeFeatures`.
+
     Parameters
     ----------
     target : array-like of shape (degree + 1,)
-        c*_k: the labels are sum_k c*_k He_k(x . b) plus noise. The mean, c*_0, is taken
-        to be removed before the step.
+        Hermite coefficients c*_k: the labels are sum_k c*_k He_k(x . b) plus noise. The
+        mean c*_0 is removed before the step.
     noise : float
         Variance of the noise.
     n_features, n_step_samples : int
         Input dimension d and rows n0 of the step.
     activation : str or callable, default="relu"
+        Activation of the neurons: a name that
+        :class:`~adaptive_kernels.kernels.NNGP` knows, or a vectorised function.
     residual : {"target", "full"}, default="target"
         Whether the step follows the labels alone, or the labels minus the outputs of
         the network with its random readouts of variance 1 / N. These outputs are of
-        order one and blur the direction.
+        order one and make the direction less accurate.
 
     Returns
     -------
@@ -106,7 +110,12 @@ def direction_alignment(
     Notes
     -----
     With E = sum_k k! c*_k^2 + noise, |beta|^2 = c*_1^2 + E d / n0 and
-    rho^2 = c*_1^2 / |beta|^2; outputs add c_1^2 to |beta|^2 and their mean square to E.
+    rho^2 = c*_1^2 / |beta|^2. With "full" the outputs add c_1^2 to |beta|^2, and their
+    mean square to E.
+
+    References
+    ----------
+    arXiv:2310.07891.
 
     Examples
     --------
@@ -128,7 +137,7 @@ def direction_alignment(
 
 
 def _orthonormal(target):
-    """Coefficients sqrt(k!) c*_k in polynomials of unit mean square, at least two."""
+    """Coefficients sqrt(k!) c*_k in polynomials of unit mean square, two or more."""
     target = check_array(target, ensure_2d=False, dtype=float, input_name="target")
     if target.ndim != 1:
         raise ValueError(
@@ -160,7 +169,7 @@ class RidgeAsymptotics:
     resolvent_trace, input_resolvent_trace : float
         m_1 and m_2 of :func:`~adaptive_kernels.theory.bulk_resolvent`.
     gain : float or None
-        s; zero without a step, None in the limit of strong spikes.
+        Gain s of the step: zero without a step, None in the limit of strong spikes.
     """
 
     train_objective: float
@@ -202,17 +211,19 @@ def ridge_asymptotics(
 ) -> RidgeAsymptotics:
     """Errors of ridge regression on random features after one gradient step.
 
-    They hold where rows, features and neurons grow in proportion, for standard normal
-    inputs, a target that depends on one direction, a step of rank one (or, to leading
-    order, the exact gradient), and independent rows for the step and the ridge
-    regression. Where the regression reuses the rows of the step, its training error is
-    lower than this.
+    Use it to see what a gradient step gains over fixed random features. It takes about
+    10 ms and simulates nothing. The result is the limit of many rows, features
+    and neurons in proportion. It assumes standard normal inputs, a target that depends
+    on one direction, a step of rank one (or, to leading order, the exact gradient), and
+    independent rows for step and regression. If the regression uses the rows of the
+    step again, its training error is lower.
 
     Parameters
     ----------
     target : array-like of shape (degree + 1,)
-        c*_k: the labels are sum_k c*_k He_k(x . b) plus noise, |b| = 1. The mean c*_0
-        makes no difference with an intercept, and must be zero without.
+        Hermite coefficients c*_k: the labels are sum_k c*_k He_k(x . b) plus noise,
+        |b| = 1. The mean c*_0 must be zero without an intercept; with one it has no
+        effect.
     noise : float
         Variance of the noise.
     n_samples, n_features, n_components : int
@@ -222,16 +233,19 @@ def ridge_asymptotics(
     n_step_samples : int, default=None
         Rows of the gradient step; None for `n_samples`.
     activation : str or callable, default="relu"
-        As of :class:`~adaptive_kernels.kernels.NNGP`.
+        Activation of the neurons: a name that
+        :class:`~adaptive_kernels.kernels.NNGP` knows, or a vectorised function.
     gain : float, default=None
-        Dimensionless gain s of the step. It should be well below one: beyond, the step
+        Dimensionless gain s of the step. It should be well below one: a larger step
         also changes the bulk.
     n_spikes : int, default=None
-        Instead of `gain`, the limit of step sizes whose spikes of degrees 1 to l cost
-        nothing while higher ones are buried. Degrees that the activation lacks have no
-        spike. With neither `gain` nor `n_spikes` no step is made.
+        Number l, instead of `gain`: the limit in which spikes of degree 1 to l are so
+        large that the penalty does not matter for them, and higher ones are lost in the
+        bulk. A degree that the activation lacks has no spike. With neither `gain` nor
+        `n_spikes` no step is made.
     residual : {"target", "full"}, default="target"
-        As of :func:`direction_alignment`.
+        Whether the step follows the labels alone, or the labels minus the outputs of
+        the network at initialisation.
     fit_intercept : bool, default=True
         Whether the ridge regression has an intercept.
 
@@ -243,8 +257,8 @@ def ridge_asymptotics(
     ------
     ValueError
         If an argument is out of range, `gain` and `n_spikes` are both given, the target
-        has a mean and there is no intercept, target and noise are both zero, or the
-        activation has no linear part.
+        has a mean but the regression no intercept, target and noise are both zero, or
+        the activation has no linear part.
 
     References
     ----------
@@ -311,9 +325,9 @@ def ridge_asymptotics(
 class _Spikes:
     """Functions of g that the spikes can fit.
 
-    matrix : (p, k), functions in orthonormal coordinates
-    polynomials : (q, p), orthonormal He_0, He_1, ... in the same coordinates
-    cost : float, of a unit coefficient, in units of kappa / alpha
+    matrix : ndarray (p, k), k functions in p orthonormal coordinates
+    polynomials : ndarray (q, p), orthonormal He_0, He_1, ... in the same coordinates
+    cost : float, penalty on a unit coefficient, in units of kappa / alpha
     """
 
     matrix: np.ndarray
@@ -322,13 +336,13 @@ class _Spikes:
 
     @classmethod
     def of_gain(cls, found, gain, cost):
-        """The operator M(g, alpha), on nodes."""
+        """Functions at a finite gain: the operator M(g, alpha) on nodes."""
         polynomials = hermite_values(NODES) * ROOT_WEIGHTS
         return cls(mean_shift_operator(found, gain), polynomials, cost)
 
     @classmethod
     def free(cls, found, n_spikes, n_coefficients):
-        """The powers g^k that the activation has, of unit mean square."""
+        """Functions in the limit: powers g^k of unit mean square, without penalty."""
         size = max(n_spikes + 1, n_coefficients)
         multiply = np.diag(np.sqrt(np.arange(1, size)), 1)
         multiply += multiply.T
@@ -340,10 +354,10 @@ class _Spikes:
         return cls(np.stack(kept, axis=1), np.eye(size), 0.0)
 
     def learned(self, visible, bulk, fit_intercept):
-        """What they take off the linear energy, off the rest, and minus their cost.
+        """Decrease of three energies: the linear one, the rest, and minus the penalty.
 
-        Their coefficients a minimise the objective above. At the minimum its slope in
-        alpha is that of the traces alone.
+        The coefficients a minimise the objective of this module. So at the minimum its
+        derivative by alpha is that through the traces alone.
         """
         constant, linear = self.polynomials[:2]
         matrix, labels = self.matrix, visible @ self.polynomials[: len(visible)]

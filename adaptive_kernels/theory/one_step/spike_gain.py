@@ -1,12 +1,12 @@
 """Size of a gradient step, and the spikes that it lifts out of the bulk.
 
-A step of size eta along beta = X'y / n moves the pre-activation of neuron i by
-s alpha_i g, with g = x . beta / |beta|, alpha_i ~ N(0, 1) sqrt(N) times its readout and
-the dimensionless gain
+A step of size eta along beta = X'y / n changes the pre-activation of neuron i by
+s alpha_i g. Here g = x . beta / |beta|, alpha_i ~ N(0, 1) is sqrt(N) times its readout
+weight, and the dimensionless gain is
 
     s = |c_1| eta |beta| / sqrt(N).
 
-This plants the spikes c_k s^k g^k alpha^k in the features, with singular values
+This adds the spikes c_k s^k g^k alpha^k to the features, with singular values
 |c_k| s^k (2k - 1)!! sqrt(n N), where phi = sum_k c_k He_k. See arXiv:2310.07891.
 """
 
@@ -25,7 +25,7 @@ from ...kernels._hermite import DEGREE
 from .random_features import ACTIVATION, SIZE, bulk_edge
 from .spike_operator import spike_size
 
-# Beyond, a step leaves nothing of the untrained features.
+# Largest gain to try: a step of this size leaves nothing of the untrained features.
 _MAX_GAIN = 30
 _DEGREE = [Interval(Integral, 0, DEGREE, closed="both")]
 _SPIKES = [Interval(Integral, 1, DEGREE, closed="both")]
@@ -43,12 +43,15 @@ def hermite_coefficients(
 ) -> np.ndarray:
     """Coefficients of an activation in probabilists' Hermite polynomials.
 
+    Use them to see which spikes a gradient step can make: degree k needs c_k != 0.
+
     Parameters
     ----------
     activation : str or callable
-        As of :class:`~adaptive_kernels.kernels.NNGP`.
+        A name that :class:`~adaptive_kernels.kernels.NNGP` knows, or a vectorised
+        function.
     degree : int, default=5
-        The highest; at most 60.
+        Highest degree, at most 60.
 
     Returns
     -------
@@ -58,7 +61,7 @@ def hermite_coefficients(
     Raises
     ------
     ValueError
-        If the activation is unknown.
+        If the activation is unknown, or `degree` is out of range.
 
     Examples
     --------
@@ -71,19 +74,21 @@ def hermite_coefficients(
 
 @_validated(n_spikes=_SPIKES)
 def spike_exponents(n_spikes: int) -> tuple[float, float]:
-    """Range of step exponents that make a given number of spikes.
+    """Range of step exponents that make a given number of spikes, in the limit.
+
+    For tables of finite size use :func:`visible_gain`: there constants matter more than
+    exponents.
 
     Parameters
     ----------
     n_spikes : int
-        l, at least 1.
+        Number l of spikes, from 1 to 60.
 
     Returns
     -------
     low, high : float
         A step of size n^a with low < a < high lifts the degrees 1 to l out of the bulk
-        where n, d and N grow in proportion. At finite size constants matter more:
-        see :func:`visible_gain`.
+        if n, d and N grow in proportion.
 
     References
     ----------
@@ -113,17 +118,22 @@ def gain_from_step_size(
 ) -> float:
     """Dimensionless gain of a gradient step.
 
+    Use it to convert the step size of a training loop to the `gain` of
+    `OneStepSpikeFeatures`.
+
     Parameters
     ----------
     step_size : float
         eta of weights + eta * (minus gradient), for the loss |y - f|^2 / (2 n) and
         readouts of variance 1 / `n_components`.
     gradient_norm : float
-        |beta|, beta = X'y / n for the target as fitted; in the limit that of
-        :func:`~adaptive_kernels.theory.one_step.ridge_asymptotics.direction_alignment`.
+        |beta| of beta = X'y / n, with the targets y of the step. In the limit
+        :func:`~adaptive_kernels.theory.direction_alignment` gives it.
     n_components : int
         Number N of neurons.
     activation : str or callable, default="relu"
+        A name that :class:`~adaptive_kernels.kernels.NNGP` knows, or a vectorised
+        function.
 
     Returns
     -------
@@ -166,15 +176,21 @@ def gain_from_exponent(
     Parameters
     ----------
     exponent : float
-        Of the step size; see :func:`spike_exponents`.
+        Exponent of the step size; see :func:`spike_exponents`.
     n_samples : int
-        Rows n.
-    gradient_norm, n_components, activation
-        As of :func:`gain_from_step_size`.
+        Rows n of the step.
+    gradient_norm : float
+        |beta| of beta = X'y / n, with the targets y of the step.
+    n_components : int
+        Number N of neurons.
+    activation : str or callable, default="relu"
+        A name that :class:`~adaptive_kernels.kernels.NNGP` knows, or a vectorised
+        function.
 
     Returns
     -------
     float
+        The gain s, as :func:`gain_from_step_size` gives it.
 
     Raises
     ------
@@ -214,6 +230,8 @@ def visible_gain(
 ) -> float:
     """Smallest gain at which a spike is as large as the edge of the bulk.
 
+    Use it to choose the `gain` of `OneStepSpikeFeatures` for a table of given size.
+
     Parameters
     ----------
     degree : int
@@ -221,19 +239,21 @@ def visible_gain(
     n_samples, n_features, n_components : int
         Rows n, input dimension d and neurons N.
     activation : str or callable, default="relu"
+        A name that :class:`~adaptive_kernels.kernels.NNGP` knows, or a vectorised
+        function.
 
     Returns
     -------
     float
-        Where the size of the spike, which is |c_k| s^k (2k - 1)!! sqrt(n) at small
-        gain s, meets the edge. It shows somewhat earlier for k = 1, where the bulk
-        helps.
+        Gain s at which the size of the spike, |c_k| s^k (2k - 1)!! sqrt(n) for small s,
+        equals the edge. For k = 1 the bulk adds to the spike, and it shows at a
+        somewhat smaller gain.
 
     Raises
     ------
     ValueError
-        If the spike never gets there: where c_k = 0 (ReLU has no odd spikes beyond the
-        first, tanh no even ones), or where the activation saturates before it does.
+        If the spike stays below the edge. This is so if c_k = 0 (ReLU has no odd spikes
+        beyond the first, tanh no even ones), or if the activation saturates first.
 
     Examples
     --------
@@ -248,7 +268,7 @@ def visible_gain(
     if not found.has_degree(degree):
         raise ValueError(
             f"activation={activation!r} has no Hermite coefficient of degree {degree}: "
-            "its spike never appears. Take another degree, or an activation that is "
+            "its spike never appears. Use another degree, or an activation that is "
             "neither odd nor linear plus even, such as 'elu'."
         )
     edge = bulk_edge(

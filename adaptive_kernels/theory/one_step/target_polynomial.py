@@ -1,4 +1,4 @@
-"""The polynomial of a projection that a target follows."""
+"""Fit of a target as a polynomial of a projection, and hashes of training rows."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,15 @@ from ..._arrays import ArrayLike
 
 @dataclass(frozen=True)
 class TargetPolynomial:
-    """A polynomial in probabilists' Hermite polynomials of a standardised projection.
+    """A target as a polynomial of the learned projection, in Hermite polynomials.
 
     Attributes
     ----------
     coefficients : ndarray of shape (degree + 1,)
-        Of He_0 ... He_degree, in the units of the target.
+        Coefficients of He_0 ... He_degree (probabilists'), in the units of the target.
     standard_errors : ndarray of shape (degree + 1,)
-        Also right where the noise is uneven or the target no such polynomial.
+        Standard errors of the coefficients. They are valid also if the variance of the
+        noise varies or the target is no such polynomial.
     center, scale : float
         Mean and standard deviation by which the projection was standardised.
     """
@@ -28,13 +29,13 @@ class TargetPolynomial:
     scale: float
 
     def __call__(self, projection: ArrayLike) -> np.ndarray:
-        """Its value at projections of any shape, as `project` returns them."""
+        """Value of the polynomial at projections of any shape."""
         standardised = (np.asarray(projection) - self.center) / self.scale
         return hermite_e.hermeval(standardised, self.coefficients)
 
 
 def fit_target_polynomial(projection, y, degree):
-    """Least squares of y (n,) in Hermite polynomials of the projection (n,).
+    """Fit y (n,) by least squares on Hermite polynomials of the projection (n,).
 
     Returns
     -------
@@ -53,14 +54,16 @@ def fit_target_polynomial(projection, y, degree):
 
 @dataclass(frozen=True)
 class SeenRows:
-    """What it takes to recognise rows that a direction was learned from.
+    """Hashes of the rows that a direction was learned from, to recognise them.
+
+    A model need not keep its training rows for this.
 
     Attributes
     ----------
     prints : ndarray of shape (n_distinct,)
-        Hashes of rows, by their marks to five digits.
+        Hashes of rows, from their marks rounded to five digits.
     cells : ndarray of shape (n_marks,)
-        The units that marks are rounded to.
+        Units to which the marks are rounded.
     """
 
     prints: np.ndarray
@@ -68,7 +71,7 @@ class SeenRows:
 
     @classmethod
     def of(cls, marks):
-        """From marks (n_samples, n_marks): some projections, and the targets."""
+        """Hash rows by marks (n_samples, n_marks), some projections and the targets."""
         cells = 1e-5 * np.abs(marks).max(axis=0)
         cells[cells == 0] = 1.0
         return cls(np.unique(_hashes(marks, cells)), cells)
@@ -76,7 +79,8 @@ class SeenRows:
     def share_of(self, marks):
         """Share of rows whose marks are those of a seen row.
 
-        Of rows in another precision some per cent round to another cell.
+        If the rows come in another precision, a few per cent are rounded to another
+        cell and not recognised.
         """
         return np.mean(np.isin(_hashes(marks, self.cells), self.prints))
 
