@@ -121,6 +121,7 @@ def main():
             test,
             "lint, then test; --fast for two minutes; further arguments go to pytest",
         ),
+        ("fuzz", fuzz, "try random inputs on every estimator: `fuzz [cases]`, 10,000"),
         ("lint", lint, "check style and formatting with ruff, types with mypy"),
         ("bench", bench, "`bench tabular`: peers on real tables; see its --list"),
     ):
@@ -152,6 +153,18 @@ def test(arguments):
     environment = {**os.environ, **TEST_ENVIRONMENT}
     return lint() or DEVELOPMENT.run(
         "-m", "pytest", "-n", workers, *arguments, cwd=ROOT, env=environment
+    )
+
+
+def fuzz(arguments):
+    """Run the contract tests on random cases; the count of failures ends the report."""
+    DEVELOPMENT.make()
+    cases = arguments[0] if arguments else "10000"
+    if not cases.isdigit():
+        sys.exit(f"error: fuzz takes a number of cases, got {cases}")
+    environment = {**os.environ, **TEST_ENVIRONMENT, "FUZZ_CASES": cases}
+    return DEVELOPMENT.run(
+        "-m", "pytest", "-q", "tests/contract", cwd=ROOT, env=environment
     )
 
 

@@ -1,5 +1,7 @@
 """Check that numbers are small and large enough to be squared and multiplied."""
 
+from math import isnan
+
 from .namespaces import namespace
 from .types import Array
 
@@ -18,6 +20,8 @@ def check_range(
     xp = namespace(values)
     # Without a copy: the rows may be a file.
     largest = max(float(xp.max(values)), -float(xp.min(values)))
+    if isnan(largest):
+        raise ValueError(f"{name} contains NaN.")
     limit = 10.0 ** (300 // power)
     if largest > limit:
         raise ValueError(

@@ -1,6 +1,7 @@
 """Learning curve of a kernel, predicted from a pool of rows and their targets."""
 
 import warnings
+from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -9,9 +10,17 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_X_y
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._arrays import ArrayLike, as_float64, asarray_like, check_memory, to_numpy
+from .._arrays import (
+    ArrayLike,
+    as_float64,
+    asarray_like,
+    check_memory,
+    check_range,
+    to_numpy,
+)
 from ..estimators.nngp_regressor import NNGPRegressor
 from ..estimators.training import TargetScale
+from ..estimators.validation import validate_targets
 from ..estimators.wide_network import WideNetworkRegressor
 from ..model_selection.regressor_search import AdaptiveKernelRegressorCV
 from ..theory.kernel_regression.learning_curves import (
@@ -103,7 +112,8 @@ def learning_curve_theory(
     """
     kernel, model, X = resolve(estimator, X)
     X, y = check_X_y(X, y, multi_output=True, y_numeric=True, dtype="numeric")
-    X = as_float64(X)
+    check_range(X, "X")
+    X, y = as_float64(X), validate_targets(y)
     y = asarray_like(y, X)
     Y = y[:, None] if y.ndim == 1 else y
     mean, believed = _centre_and_noise(model, Y)
@@ -111,7 +121,10 @@ def learning_curve_theory(
     noise = _total_noise(believed if noise is None else noise, Y.shape[1])
     sizes = absolute_sizes(train_sizes, X.shape[0])
     check_memory(X, X.shape[0], 4)
-    spectrum = Spectrum.of_kernel(kernel(X), Y - mean)
+    with np.errstate(over="ignore", invalid="ignore"):
+        K = kernel(X)
+    check_range(K, "The kernel matrix of X", vanishing=False)
+    spectrum = Spectrum.of_kernel(K, Y - mean)
     curve = predicted_pool_error(spectrum, sizes, ridge=alpha, noise=noise)
     _warn_of_few_rows(curve)
     return curve
@@ -192,13 +205,16 @@ def _ridge(alpha, model):
     if alpha is None and model is None:
         raise ValueError("alpha must be given with a kernel: it is the ridge.")
     alpha = model.alpha if alpha is None else alpha
-    if not 0 < alpha < np.inf:
+    if not isinstance(alpha, Real) or not 0 < alpha < np.inf:
         raise ValueError(f"alpha must be positive and finite, got {alpha!r}.")
     return float(alpha)
 
 
 def _total_noise(noise, outputs):
-    noise = to_numpy(noise)
+    try:
+        noise = np.asarray(to_numpy(noise), dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"noise must hold numbers, got {noise!r}.") from None
     if np.shape(noise) not in ((), (outputs,)):
         raise ValueError(
             f"noise must be a number, or one for each of the {outputs} outputs, got "

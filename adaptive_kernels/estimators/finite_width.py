@@ -303,11 +303,10 @@ class FiniteWidthRegressor(WideNetworkRegressor):
     def _shares_spectrum_with(self, other):
         """Whether both models use the same eigenvectors (kernels are proportional)."""
         mine, theirs = (
-            getattr(model._posterior, "spectrum", None) for model in (self, other)
+            getattr(getattr(model._posterior, "spectrum", None), "vectors", None)
+            for model in (self, other)
         )
-        return (
-            mine is not None and theirs is not None and mine.vectors is theirs.vectors
-        )
+        return mine is not None and mine is theirs
 
     def _predict_with(self, X, duals):
         """Means of k vectors of dual coefficients in the eigenbasis: (k, m[, C])."""

@@ -1,5 +1,7 @@
 """Class labels as codes and columns, and the weights of their rows."""
 
+from numbers import Real
+
 import numpy as np
 from sklearn.utils import assert_all_finite, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
@@ -55,6 +57,10 @@ def _class_weighted(class_weight, classes, labels, weights):
     if class_weight == "balanced":
         totals = np.bincount(codes, weights * known, len(classes))
         return weights * (np.sum(weights) / (len(classes) * totals))[codes]
+    if not all(isinstance(factor, Real) for factor in class_weight.values()):
+        raise ValueError(
+            f"class_weight must map classes to numbers, got {class_weight!r}."
+        )
     factors = compute_class_weight(class_weight, classes=classes, y=classes[codes])
     if not np.all(np.isfinite(factors) & (factors >= 0)):
         raise ValueError(

@@ -18,18 +18,24 @@ def validate_training(estimator, X, y, sample_weight):
     X, y = validate_data(
         estimator, X, y, multi_output=True, y_numeric=True, dtype="numeric"
     )
+    check_range(X, "X")
+    y = validate_targets(y)
+    if sample_weight is not None:
+        sample_weight = validate_weights(sample_weight, X)
+    return X, y, sample_weight
+
+
+def validate_targets(y):
+    """Targets that scikit-learn has checked, as numbers in a usable range."""
     if isinstance(y, np.ndarray) and y.dtype.kind in "SU":
         try:
             y = y.astype(np.float64)
         except ValueError as error:
             raise ValueError(f"y must hold numbers: {error}.") from None
-    check_range(X, "X")
     columns = [y] if y.ndim == 1 else [y[:, c] for c in range(y.shape[1])]
     for column in columns:
         check_range(column, "y")
-    if sample_weight is not None:
-        sample_weight = validate_weights(sample_weight, X)
-    return X, y, sample_weight
+    return y
 
 
 def validate_inputs(estimator, X, *, reset=True):

@@ -17,7 +17,7 @@ from .._persistence import VersionedState
 from ._activations import ACTIVATIONS, Activation, Function
 from ._derivatives import parameter_derivative
 from ._hermite import HERMITE_ACTIVATIONS, HermiteActivation
-from ._inputs import as_rows, parameter_array
+from ._inputs import as_rows, parameter_array, variance_bounds
 from ._recursion import Network, cross_matrices, features, symmetric_matrices, variances
 
 VARIANCES = ("weight_variance", "bias_variance", "readout_variance")
@@ -123,7 +123,7 @@ class WideKernel(_Operators, Kernel):
         self.readout_variance_bounds = readout_variance_bounds
 
     def _hyperparameter(self, name: str) -> Hyperparameter:
-        bounds = getattr(self, f"{name}_bounds")
+        bounds = variance_bounds(f"{name}_bounds", getattr(self, f"{name}_bounds"))
         if getattr(self, name) == 0:
             bounds = "fixed"
         return Hyperparameter(name, "numeric", bounds)
@@ -157,6 +157,7 @@ class WideKernel(_Operators, Kernel):
             value = getattr(self, name)
             if not isinstance(value, Real) or not 0 <= value < np.inf:
                 raise ValueError(f"{name} must be a finite number >= 0, got {value!r}.")
+            self._hyperparameter(name)
         return Network(
             resolve_activation(self.activation),
             int(self.depth),

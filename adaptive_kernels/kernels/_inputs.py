@@ -1,5 +1,7 @@
 """Convert inputs and parameters of kernels to arrays."""
 
+from typing import Any
+
 import numpy as np
 
 from .._arrays import (
@@ -21,6 +23,27 @@ def parameter_array(name: str, value: ArrayLike) -> np.ndarray:
         raise ValueError(f"{name} must hold numbers, got {value!r}.") from None
 
 
+def variance_bounds(name: str, bounds: Any) -> Any:
+    """Bounds of a variance as given, once they are known to be usable.
+
+    Raises
+    ------
+    ValueError
+        If they are neither "fixed" nor a pair 0 < lower <= upper.
+    """
+    if isinstance(bounds, str) and bounds == "fixed":
+        return bounds
+    try:
+        pair = np.asarray(bounds, dtype=float).reshape(-1)
+    except (TypeError, ValueError):
+        pair = np.empty(0)
+    if pair.shape != (2,) or not 0 < pair[0] <= pair[1] < np.inf:
+        raise ValueError(
+            f"{name} must be 'fixed' or a pair 0 < lower <= upper, got {bounds!r}."
+        )
+    return bounds
+
+
 def as_rows(X: ArrayLike) -> Array:
     """X as a two-dimensional array of floats; lists and tables become NumPy arrays.
 
@@ -34,6 +57,8 @@ def as_rows(X: ArrayLike) -> Array:
         raise ValueError(
             f"Expected a 2-D array of shape (n_samples, n_features), got {X.ndim}-D."
         )
+    if X.shape[1] == 0:
+        raise ValueError("X has 0 features, while at least one is required.")
     if isinstance(X, np.ndarray) or not namespace(X).isdtype(X.dtype, "real floating"):
         X = as_float64(X)
     check_range(X, "X", power=2, vanishing=False)

@@ -46,7 +46,10 @@ def folds_of(splitter, X, y, groups, kept=None):
         indices in a list of folds refer to all rows given.
     """
     n_samples = X.shape[0]
-    folds = splitter.split(X, y, groups)
+    try:
+        folds = list(splitter.split(X, y, groups))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"cv cannot split these rows: {error}") from error
     if kept is None or not isinstance(splitter, CVIterableWrapper):
         return checked_folds(folds, n_samples)
     place = np.cumsum(kept) - 1

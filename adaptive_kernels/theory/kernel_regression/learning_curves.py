@@ -337,11 +337,14 @@ def _row_correction(spectrum, unlearned):
     for kept in unlearned:
         residual = vectors @ asarray_like(kept[:, None] * spectrum.projections, vectors)
         leverage = to_numpy(squares @ asarray_like(kept, vectors))
-        factors.append(_raised(to_numpy(residual), leverage / np.mean(leverage)))
+        leverage = leverage / (np.mean(leverage) or 1.0)
+        factors.append(_raised(to_numpy(residual), leverage))
     return np.array(factors)
 
 
 def _raised(residual, leverage):
     """Ratio of the mean squares of residual / leverage and residual."""
+    if not np.all(leverage > 0):
+        return 1.0
     plain = np.sum(residual**2)
     return np.sum((residual / leverage[:, None]) ** 2) / plain if plain > 0 else 1.0

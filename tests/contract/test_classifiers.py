@@ -1,0 +1,67 @@
+"""Any input of a classifier gives probabilities or an error that names the input."""
+
+import numpy as np
+import pandas as pd
+from _clear_signal import signals
+from _contract import check_array, counted, honoured, require, share
+from _fits import fitted, new_rows_of, rows_of
+from _models import CLASSIFIERS, invalid_models, models
+from _strategies import Labels, Table, cases, labels
+from hypothesis import given
+
+
+def check_probabilities(chances, classes, found):
+    check_array("probabilities", chances, (len(found), len(classes)), least=0.0)
+    require(np.allclose(chances.sum(axis=1), 1, rtol=1e-9), "they do not sum to one.")
+    chosen = chances[np.arange(len(found)), np.searchsorted(classes, found)]
+    require(np.all(chosen == chances.max(axis=1)), "predict is not the most probable.")
+
+
+def check(case):
+    with counted(case):
+        model = fitted(case)
+        if model is None:
+            return
+        new, known = new_rows_of(case), case.y.build()
+        m, classes = rows_of(new), model.classes_
+        require(len(classes) >= 2, "there are fewer than two classes.")
+        given_labels = set(pd.Series(np.ravel(np.asarray(known))).tolist())
+        require(set(classes.tolist()) <= given_labels, "a class is no label of y.")
+        with honoured(("X",), (new,)):
+            shape = (m, len(classes))
+            scores = model.decision_function(new)
+            check_array("scores", scores, shape if shape[1] > 2 else (m,))
+            found = model.predict(new)
+            require(found.shape == (m,), f"predictions have shape {found.shape}.")
+            require(found.dtype == classes.dtype, f"labels have type {found.dtype}.")
+            require(np.all(np.isin(found, classes)), "a prediction is no class.")
+            if hasattr(model, "predict_proba"):
+                check_probabilities(model.predict_proba(new), classes, found)
+        if hasattr(model, "feature_importances_"):
+            with honoured(()):
+                importances = model.feature_importances_
+                check_array("importances", importances, (case.X.d,), least=0.0)
+
+
+@share(0.2)
+@given(cases(models(CLASSIFIERS), labels))
+def test_data(case):
+    check(case)
+
+
+@share(0.07)
+@given(invalid_models(CLASSIFIERS))
+def test_invalid_parameters(model):
+    with counted(model):
+        X, y = Table().build(), Labels().build()
+        with honoured((), culprit=model.culprit()):
+            model.build().fit(X, y)
+
+
+@share(0.04)
+@given(signals(CLASSIFIERS))
+def test_signal_is_found(signal):
+    with counted(signal):
+        with honoured(()):
+            accuracy = signal.accuracy()
+        require(accuracy > 0.7, f"The accuracy is {accuracy:.2f}.")

@@ -1,0 +1,104 @@
+"""Any input of a regressor gives a finite result or an error that names it."""
+
+import numpy as np
+from _clear_signal import signals
+from _contract import (
+    check_array,
+    counted,
+    honoured,
+    names_of,
+    require,
+    share,
+)
+from _fits import data_of, fitted, new_rows_of, rows_of
+from _models import REGRESSORS, invalid_models, models
+from _strategies import Table, cases, targets
+from hypothesis import given
+from sklearn.base import clone
+
+from adaptive_kernels import scaling_path
+
+
+def check_predictions(model, case):
+    new = new_rows_of(case)
+    m, rest = rows_of(new), () if case.y.vector else (case.y.d,)
+    if case.y.container in ("1-D", "3-D"):
+        rest = np.shape(case.y.build())[1:]
+    with honoured(("X",), (new,)):
+        check_array("mean", model.predict(new), (m, *rest))
+        if not hasattr(model, "sample_y"):
+            return
+        mean, std = model.predict(new, return_std=True)
+        check_array("mean", mean, (m, *rest))
+        check_array("std", std, (m, *rest), least=0.0)
+        _, covariance = model.predict(new, return_cov=True)
+        check_array("covariance", covariance, (m, m, *rest))
+        diagonal = np.sqrt(np.moveaxis(np.diagonal(covariance), -1, 0))
+        require(
+            np.allclose(diagonal, std, rtol=1e-4), "std is not that of the covariance."
+        )
+        check_array("sample", model.sample_y(new, 2), (m, *rest, 2))
+
+
+def check_attributes(model, case):
+    if hasattr(model, "feature_importances_"):
+        with honoured(()):
+            importances = model.feature_importances_
+            check_array("importances", importances, (case.X.d,), least=0.0)
+    if hasattr(model, "leave_one_out_predict") and model.n_inducing is None:
+        with honoured(()):
+            mean, std = model.leave_one_out_predict(return_std=True)
+            check_array("left out", mean, mean.shape)
+            check_array("std", std, mean.shape, least=0.0)
+            value = model.log_marginal_likelihood()
+            require(np.isfinite(value), "the evidence is not finite.")
+
+
+def check(case):
+    with counted(case):
+        model = fitted(case)
+        if model is not None:
+            check_predictions(model, case)
+            check_attributes(model, case)
+
+
+@share(0.25)
+@given(cases(models(REGRESSORS), targets))
+def test_data(case):
+    check(case)
+
+
+@share(0.1)
+@given(invalid_models(REGRESSORS))
+def test_invalid_parameters(model):
+    with counted(model):
+        X, y = Table().build(), Table(d=1, vector=True).build()
+        with honoured((), culprit=model.culprit()):
+            model.build().fit(X, y)
+
+
+@share(0.05)
+@given(cases(models(["AdaptiveKernelRegressor"]), targets))
+def test_scaling_paths(case):
+    with counted(case):
+        model = case.model.build()
+        X, y, weights = data_of(case)
+        new, path = new_rows_of(case), None
+        with honoured((*names_of(model), "scalings"), (X, y)):
+            path = scaling_path(
+                clone(model), X, y, scalings=(1.0, 2.0), sample_weight=weights
+            )
+        if path is not None:
+            with honoured(("X",), (new,)):
+                means = path.predict(new)
+                check_array("means", means, means.shape)
+
+
+@share(0.06)
+@given(signals(REGRESSORS))
+def test_signal_is_found(signal):
+    with counted(signal):
+        with honoured(()):
+            score, spread = signal.regression_score()
+        require(score > 0.6, f"R2 is {score:.2f}.")
+        require(0.1 < spread < 10, f"Errors are {spread:.2g} standard deviations.")
