@@ -8,6 +8,7 @@ from sklearn.base import clone
 
 from .._arrays import Array, ArrayLike, namespace, to_numpy
 from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
+from ..estimators.finite_width import LIMITS
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,9 @@ def check_scalings(scalings, estimator):
     if scalings.ndim != 1:
         raise ValueError(f"scalings must be a sequence of numbers, got {scalings!r}.")
     scalings = np.sort(scalings)
-    if len(scalings) == 0 or not (np.all(scalings > 0) and isfinite(scalings[-1])):
-        raise ValueError(f"scalings must be positive and finite, got {scalings}.")
+    low, high = LIMITS
+    if len(scalings) == 0 or not np.all((low <= scalings) & (scalings <= high)):
+        raise ValueError(
+            f"scalings must be numbers from {low:g} to {high:g}, got {scalings}."
+        )
     return scalings.tolist()

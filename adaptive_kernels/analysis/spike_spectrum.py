@@ -18,6 +18,8 @@ from ..kernels._expansion import expansion
 BEYOND_EDGE = 1.05
 # A spike has most of its squared length in the span of the powers.
 EXPLAINED = 0.5
+# The mean shift is a spline with 20 knots in a unit of the shift: 5 s and 100 MB here.
+_FARTHEST = 1e4
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,13 @@ def _mean_shift(features, linear):
     projections, neurons = to_numpy(linear.inputs), to_numpy(linear.neurons)
     shift = features.gain_ * (projections @ neurons.T)
     shift *= np.sign(float(features.hermite_coefficients_[1]))
-    mean = expansion(features.activation).shifted_mean(np.abs(shift).max())
+    reach = np.abs(shift).max()
+    if reach > _FARTHEST:
+        raise ValueError(
+            f"X or gain is too large: the step shifts a neuron's input by {reach:.2g}, "
+            f"and {_FARTHEST:.0e} is the limit. Pass rows like those of fit."
+        )
+    mean = expansion(features.activation).shifted_mean(reach)
     return mean(shift) / sqrt(features.n_components)
 
 

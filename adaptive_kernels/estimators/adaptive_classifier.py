@@ -11,6 +11,7 @@ from .._arrays import Array, ArrayLike, as_float64
 from .._sklearn import Interval, StrOptions
 from ..kernels import NNGP, NTK
 from .adaptive_regressor import AdaptiveKernelRegressor
+from .finite_width import WIDTH_LIMITS
 from .validation import validate_rows
 from .wide_network_classifier import _PASSED, WideNetworkClassifier
 
@@ -33,9 +34,9 @@ class AdaptiveKernelClassifier(
         with "fixed" bounds is not tuned. Bounds other than the default apply to the
         variances of `kernel_`.
     width : float, default=10.0
-        Number of hidden units, positive, not necessarily whole. It is the strength of
-        the regularisation: a small width lets the weight covariance adapt freely, and
-        ``inf`` does not adapt, like `NNGPClassifier`.
+        Number of hidden units, 1e-20 to 1e20 or infinite, not necessarily whole. It is
+        the strength of the regularisation: a small width lets the weight covariance
+        adapt freely, and ``inf`` does not adapt, like `NNGPClassifier`.
     covariance_type : {"diag", "full"}, default="diag"
         Weight covariance to learn, one for all classes: "diag" has one variance per
         feature, "full" all d (d + 1) / 2 entries.
@@ -113,7 +114,7 @@ class AdaptiveKernelClassifier(
 
     _parameter_constraints: dict = {
         **WideNetworkClassifier._parameter_constraints,
-        "width": [Interval(Real, 0, None, closed="right")],
+        "width": WIDTH_LIMITS,
         "covariance_type": [StrOptions({"diag", "full"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],

@@ -12,7 +12,7 @@ from .._sklearn import Interval, StrOptions
 from ..kernels import NNGP, NTK
 from ..kernels._recursion import centered
 from ..theory.finite_width.approximations import APPROXIMATIONS
-from .finite_width import FiniteWidthRegressor
+from .finite_width import LIMITS, WIDTH_LIMITS, FiniteWidthRegressor
 from .wide_network import WideNetworkRegressor
 
 
@@ -34,13 +34,13 @@ class AdaptiveKernelRegressor(
         with "fixed" bounds is not tuned. Bounds other than the default apply to the
         variances of `kernel_`, in the units of X and y.
     width : float, default=1.0
-        Number of hidden units, positive, not necessarily whole. It is the strength of
-        the regularisation: a small width lets the weight covariance adapt freely, and
-        ``inf`` does not adapt, like `NNGPRegressor`.
+        Number of hidden units, 1e-20 to 1e20 or infinite, not necessarily whole. It is
+        the strength of the regularisation: a small width lets the weight covariance
+        adapt freely, and ``inf`` does not adapt, like `NNGPRegressor`.
     scaling : float, default=1.0
         Divides the prior variance of the hidden weights, after all hyperparameters have
         been tuned at scaling 1. The theory is then solved again, with them fixed. 1 is
-        standard scaling, `width` is mean-field scaling.
+        standard scaling, `width` is mean-field scaling. From 1e-20 to 1e20.
     scale_noise : bool, default=False
         Whether `scaling` also divides the noise variance, as the mean-field limit
         requires. If it does not, predictions go to zero as `scaling` grows.
@@ -177,8 +177,8 @@ class AdaptiveKernelRegressor(
 
     _parameter_constraints: dict = {
         **WideNetworkRegressor._parameter_constraints,
-        "width": [Interval(Real, 0, None, closed="right")],
-        "scaling": [Interval(Real, 0, None, closed="neither")],
+        "width": WIDTH_LIMITS,
+        "scaling": [Interval(Real, *LIMITS, closed="both")],
         "scale_noise": ["boolean"],
         "approximation": [StrOptions(set(APPROXIMATIONS))],
         "covariance_type": [StrOptions({"diag", "full"})],

@@ -6,12 +6,14 @@ Model selection calls these methods of `FiniteWidthRegressor`, with checked arra
 """
 
 from dataclasses import dataclass, replace
-from math import isinf
+from math import inf, isinf
+from numbers import Real
 
 import numpy as np
 from sklearn.base import clone
 
 from .._arrays import asarray_like, namespace, small_problem_threads
+from .._sklearn import Interval, Options
 from ..inference import subsampling
 from ..inference.coordinates import Frame
 from ..inference.evidence import combine_metric_sqrts
@@ -41,6 +43,11 @@ from ..theory.finite_width.approximations import (
 )
 from ..theory.finite_width.gaussian_adaptation import adapt
 from .wide_network import WideNetworkRegressor
+
+# Of widths and scalings. Products of a number beyond them with the evidence or with the
+# kernel would overflow or vanish.
+LIMITS = (1e-20, 1e20)
+WIDTH_LIMITS = [Interval(Real, *LIMITS, closed="both"), Options(Real, {inf})]
 
 
 @dataclass(frozen=True)

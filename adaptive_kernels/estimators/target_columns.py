@@ -31,7 +31,7 @@ class TargetColumns:
 
     def __init__(self, y, target_type):
         self.classes = [
-            np.unique(output)
+            _distinct(output)
             if target_type == "classes"
             or (target_type == "auto" and _is_discrete(output))
             else None
@@ -62,6 +62,15 @@ def _outputs(y):
     if y.dtype.kind == "O":
         columns = [_unboxed(column) for column in columns]
     return columns
+
+
+def _distinct(output):
+    try:
+        return np.unique(output)
+    except TypeError:
+        raise ValueError(
+            "y has labels that cannot be sorted: make them all strings or all numbers."
+        ) from None
 
 
 def _unboxed(column):

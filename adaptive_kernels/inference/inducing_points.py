@@ -103,13 +103,17 @@ def inducing_rows(X: Array, point: Hyperparameters, n_rows: int) -> np.ndarray:
     X = round_columns(centered(X, point.network.origin))
     point = replace(point, network=replace(point.network, origin=None))
     mapped = to_numpy(apply_metric_sqrt(X, point.metric_sqrt))
-    _, distinct = np.unique(mapped, axis=0, return_index=True)
+    # In the order of the rows: the start of k-means depends on it.
+    distinct = np.sort(np.unique(mapped, axis=0, return_index=True)[1])
     if len(distinct) > n_rows:
         from sklearn.cluster import KMeans  # imported here: few fits need it
 
         mapped = mapped[distinct]
         found = KMeans(n_rows, n_init=1, max_iter=20, random_state=0).fit(mapped)
-        distinct = distinct[np.unique(np.argmin(found.transform(mapped), axis=0))]
+        # Two rows are equally far from the centre of a cluster of two, up to rounding.
+        distances = found.transform(mapped)
+        distances = np.round(distances / np.mean(distances), 6)
+        distinct = distinct[np.unique(np.argmin(distances, axis=0))]
     rows = namespace(X).take(X, index_like(distinct, X), axis=0)
     return distinct[spread_rows(rows, point, len(distinct))]
 

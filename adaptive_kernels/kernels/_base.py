@@ -17,7 +17,7 @@ from .._persistence import VersionedState
 from ._activations import ACTIVATIONS, Activation, Function
 from ._derivatives import parameter_derivative
 from ._hermite import HERMITE_ACTIVATIONS, HermiteActivation
-from ._inputs import as_rows, parameter_array, variance_bounds
+from ._inputs import as_rows, in_range, parameter_array, variance_bounds
 from ._recursion import Network, cross_matrices, features, symmetric_matrices, variances
 
 VARIANCES = ("weight_variance", "bias_variance", "readout_variance")
@@ -210,8 +210,8 @@ class WideKernel(_Operators, Kernel):
         if not np.all(np.isfinite(origin)):
             raise ValueError("origin must be finite.")
 
-    def _features(self, X: Array, network: Network) -> Array:
-        return features(X, network, self.metric_sqrt(X.shape[1]))
+    def _features(self, X: Array, network: Network, *, power: int = 2) -> Array:
+        return in_range(features(X, network, self.metric_sqrt(X.shape[1])), power)
 
     def _matrices(self, X: ArrayLike, Y: ArrayLike | None, network: Network) -> tuple:
         X, Y = as_rows(X), None if Y is None else as_rows(Y)
@@ -249,7 +249,7 @@ class WideKernel(_Operators, Kernel):
 
     def _gradient(self, X: ArrayLike, K: Array, network: Network) -> Array:
         # At zero variance, slopes of tabulated duals would overflow single precision.
-        F = self._features(as_float64(as_rows(X)), network)
+        F = self._features(as_float64(as_rows(X)), network, power=4)
         derivatives = {
             "weight_variance": lambda: parameter_derivative(F, network, weight=True),
             "bias_variance": lambda: parameter_derivative(F, network, weight=False),

@@ -60,6 +60,16 @@ def as_rows(X: ArrayLike) -> Array:
     if X.shape[1] == 0:
         raise ValueError("X has 0 features, while at least one is required.")
     if isinstance(X, np.ndarray) or not namespace(X).isdtype(X.dtype, "real floating"):
-        X = as_float64(X)
+        try:
+            X = as_float64(X)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"X must hold numbers: {error}.") from None
     check_range(X, "X", power=2, vanishing=False)
     return X
+
+
+def in_range(F: Array, power: int) -> Array:
+    """Features of rows of X as given, once it is known that powers do not overflow."""
+    name = "X times the root of weight_variance"
+    check_range(F, name, power=power, vanishing=False)
+    return F

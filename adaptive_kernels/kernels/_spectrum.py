@@ -72,7 +72,8 @@ def modified_eigenvalues(
         new = n * np.asarray(spectrum(eigenvalues / n), dtype=float)
     else:
         exponent = _exponent(spectrum)
-        new = eigenvalues[-1] * (eigenvalues / eigenvalues[-1]) ** exponent
+        with np.errstate(over="ignore"):  # infinity is refused below
+            new = eigenvalues[-1] * (eigenvalues / eigenvalues[-1]) ** exponent
     if new.shape != eigenvalues.shape or not np.all(np.isfinite(new) & (new >= 0)):
         raise ValueError(
             "spectrum must map every eigenvalue to a finite number >= 0, and "

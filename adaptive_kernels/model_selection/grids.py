@@ -3,9 +3,8 @@
 from math import inf
 from numbers import Real
 
-import numpy as np
-
 from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
+from ..estimators.finite_width import LIMITS
 
 
 def check_grids(kernels, covariance_types, **numbers):
@@ -16,13 +15,20 @@ def check_grids(kernels, covariance_types, **numbers):
     if len(kernels) == 0:
         raise ValueError("kernels is empty: give at least one.")
     types = covariance_types
-    if isinstance(types, str) or not types or {*types} - {"diag", "full"}:
+    known = all(kind in ("diag", "full") for kind in types)
+    if isinstance(types, str) or len(types) == 0 or not known:
         raise ValueError(f"covariance_types must list 'diag' or 'full', got {types!r}.")
     for name, values in numbers.items():
-        top = inf if name == "widths" else np.finfo(float).max
-        good = all(isinstance(v, Real) and 0 < v <= top for v in values)
+        low, high = LIMITS
+        others, known = ((inf,), ", or inf") if name == "widths" else ((), "")
+        good = all(
+            isinstance(v, Real) and (low <= v <= high or v in others) for v in values
+        )
         if len(values) == 0 or not good:
-            raise ValueError(f"{name} must be positive numbers, got {values!r}.")
+            raise ValueError(
+                f"{name} must be numbers from {low:g} to {high:g}{known}, got "
+                f"{values!r}."
+            )
 
 
 def make_templates(kernels, covariance_types, **parameters):

@@ -38,6 +38,8 @@ CHECKS = tuple(
         ("utils", "class_weight.py"),
         ("model_selection",),
         ("metrics",),
+        ("gaussian_process", "_gpr.py"),
+        ("gaussian_process", "_gpc.py"),
     )
 )
 NOT_OURS = tuple(
@@ -139,11 +141,11 @@ def _time_limit():
 
 
 @contextmanager
-def honoured(names, inputs=(), culprit=None):
+def honoured(names, inputs=(), culprits=()):
     """Check errors and warnings of the block, and that the inputs stay as they are.
 
     names : words of which an error has to show one
-    culprit : the only word that will do, and then an error has to come
+    culprits : the only words that will do, and then an error has to come
     """
     before = [deepcopy(given) for given in inputs]
     raised = None
@@ -151,15 +153,15 @@ def honoured(names, inputs=(), culprit=None):
         try:
             yield
         except Exception as error:
-            _check_error(error, [culprit] if culprit else names, bool(culprit))
+            _check_error(error, culprits or names, bool(culprits))
             raised = error
     for given, old in zip(inputs, before, strict=True):
         if not _same(given, old):
             raise ContractError("The caller's object was changed.")
     if raised is not None:
         REPORT.refused += 1
-    elif culprit:
-        raise ContractError(f"No error names {culprit}.")
+    elif culprits:
+        raise ContractError(f"No error names {culprits[0]}.")
 
 
 def _same(given, old):

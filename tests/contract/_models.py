@@ -134,10 +134,10 @@ VALID = {
     "normalize_y": _named(True, False),
     "device": _named(None),
     "random_state": _named(None, 0, np.random.RandomState(0)),
-    "width": _named(1e-300, 1e-3, 1, 3.5, 1e3, 1e300, inf),
-    "widths": _named([1e-300], [0.1, 1e300], (1,), (inf,), np.array([1.0, 2.0])),
-    "scaling": _named(1e-300, 0.5, 1, 7.0, 1e300),
-    "scalings": _named([1.0, 2.0], (1e-300,), [1e300]),
+    "width": _named(1e-20, 1e-3, 1, 3.5, 1e3, 1e20, inf),
+    "widths": _named([1e-20], [0.1, 1e20], (1,), (inf,), np.array([1.0, 2.0])),
+    "scaling": _named(1e-20, 0.5, 1, 7.0, 1e20),
+    "scalings": _named([1.0, 2.0], (1e-20,), [1e20]),
     "scale_noise": _named(True, False),
     "approximation": _named("gaussian", "gaussian_tree", "tree", "one_loop", "exact")
     | _named("rescaling"),
@@ -156,10 +156,10 @@ VALID = {
     | {"square root": np.sqrt, "zero": np.zeros_like},
     "n_components": _named(1, 2, 100),
     "activation": _named("relu", "erf", "identity", "sin", "gelu") | {"tanh": np.tanh},
-    "gain": _named(0.0, 0.5, 1e-300, 1e10, 1e300),
+    "gain": _named(0.0, 0.5, 1e-300, 1e10, 1e50),
     "gradient": _named("rank_one", "exact"),
     "residual": _named("target", "full"),
-    "precondition": _named(None, 1e-300, 0.1, 1e10, 1e300),
+    "precondition": _named(None, 1e-300, 0.1, 1e10, 1e50),
     "target_type": _named("auto", "continuous", "classes"),
 }
 # The search has scores of its own for each type, and the others check their kernel.
@@ -180,10 +180,11 @@ INVALID = {
     "normalize_y": _named("yes", None, 2),
     "device": _named("tpu", 0, ""),
     "random_state": _named("seed", -1, 1.5),
-    "width": _named(0, -3, nan, "wide", None),
-    "widths": _named([], 3, "wide", [0.0], [nan], [None], [[1.0]], None, ["a"]),
-    "scaling": _named(0, -1.0, inf, nan, "one", None),
-    "scalings": _named([], 3, [0.0], [inf], [nan], [None], None, "one"),
+    "width": _named(0, -3, nan, "wide", None, 1e-300, 1e300),
+    "widths": _named([], 3, "wide", [0.0], [nan], [None], [[1.0]], None, ["a"])
+    | _named([1e-300], [1e300]),
+    "scaling": _named(0, -1.0, inf, nan, "one", None, 1e-300, 1e300),
+    "scalings": _named([], 3, [0.0], [inf], [nan], [None], None, "one", [1e300]),
     "scale_noise": _named("no", None),
     "approximation": _named("two_loop", None, 3),
     "covariance_type": _named("spherical", None, ("diag",)),
@@ -203,10 +204,10 @@ INVALID = {
     "n_components": _named(0, -1, 1.5, None, "few"),
     "activation": _named("no_such", 3, None)
     | {"diverging": _diverging, "short": _short},
-    "gain": _named(-1.0, nan, inf, None, "big"),
+    "gain": _named(-1.0, nan, inf, None, "big", 1e300),
     "gradient": _named("none", None),
     "residual": _named("half", None),
-    "precondition": _named(0.0, -1.0, nan, inf, "some"),
+    "precondition": _named(0.0, -1.0, nan, inf, "some", 1e300),
     "target_type": _named("words", None),
 }
 
@@ -241,10 +242,13 @@ class Model(Described):
                 given[parameter] = INVALID[parameter][value]
         return cls(**cheap | given)
 
-    def culprit(self):
-        """The name of the parameter that an error has to show."""
+    def culprits(self):
+        """Names of the parameter, of which an error has to show one."""
         parameter, value = self.invalid
-        return value.split(" = ")[0] if parameter == "kernel parameter" else parameter
+        if parameter == "kernel parameter":
+            return (value.split(" = ")[0],)
+        # scikit-learn's splitters name their own parameters.
+        return ("cv", "groups", "n_splits") if parameter == "cv" else (parameter,)
 
 
 def _spoiled(model, key):

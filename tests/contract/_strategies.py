@@ -96,7 +96,9 @@ def _frame(values):
 def _masked(kind):
     def build(values):
         with np.errstate(all="ignore"):
-            rounded = np.where(np.isnan(values), nan, np.clip(values, -1e18, 1e18))
+            rounded = np.where(
+                np.isnan(values), nan, np.clip(values.astype(float), -1e18, 1e18)
+            )
         exact = rounded if kind == "Float64" else np.round(rounded)
         exact = np.where(exact > 0, 1.0, 0.0) if kind == "boolean" else exact
         return _frame(exact).astype(kind)
@@ -155,7 +157,7 @@ CONTAINERS = {
     "pandas categories": _categories,
     "pandas of mixed columns": _mixed_columns,
     "polars": _polars,
-    "sparse": sparse.csr_array,
+    "sparse": lambda values: sparse.csr_array(values.astype(float)),
     "complex": lambda values: values + 1j,
     "words": lambda values: np.full(values.shape, "word"),
     "dictionaries": lambda values: np.full(values.shape, {}, dtype=object),

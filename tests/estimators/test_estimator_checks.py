@@ -43,6 +43,8 @@ ESTIMATORS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:sample_weight sums")
 @pytest.mark.contract
 @parametrize_with_checks(ESTIMATORS)
 def test_scikit_learn_check(estimator, check):

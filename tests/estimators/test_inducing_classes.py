@@ -35,6 +35,8 @@ WEIGHTS = rng.integers(1, 4, N).astype(float)
 EACH = [NNGPClassifier, AdaptiveKernelClassifier]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:sample_weight sums")
 @pytest.mark.contract
 @parametrize_with_checks(
     [NNGPClassifier(n_inducing=7), AdaptiveKernelClassifier(n_inducing=7)]

@@ -26,6 +26,8 @@ X_NEW = rng.standard_normal((50, 4))
 BOTH = [NNGPRegressor, AdaptiveKernelRegressor]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:sample_weight sums")
 @pytest.mark.contract
 @parametrize_with_checks(
     [NNGPRegressor(n_inducing=7), AdaptiveKernelRegressor(n_inducing=7, width=10)]

@@ -35,6 +35,8 @@ def regressor(**parameters):
     return ModifiedSpectrumRegressor(**({"n_components": 10} | parameters))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:sample_weight sums")
 @pytest.mark.contract
 @parametrize_with_checks(
     [ModifiedSpectrumRegressor(), ModifiedSpectrumRegressor(spectrum="cv")]

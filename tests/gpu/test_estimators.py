@@ -24,6 +24,8 @@ from adaptive_kernels import (
 )
 from adaptive_kernels.kernels import NNGP, NTK
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 4))
 X[7] = X[3]

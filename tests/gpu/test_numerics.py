@@ -34,6 +34,8 @@ from adaptive_kernels.theory import (
     tree_level,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 RNG = np.random.default_rng(1)
 X, Z = RNG.standard_normal((40, 3)), RNG.standard_normal((9, 3))
 Y = np.stack([np.sin(X[:, 0]), X[:, 1] ** 2], axis=1)

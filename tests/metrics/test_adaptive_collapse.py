@@ -211,6 +211,7 @@ def test_fixed_point_equation_is_solved(d):
         assert residual(model.weight_covariance_, X, y) < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     "d", [pytest.param(8, marks=pytest.mark.slow, id="8"), pytest.param(32, id="32")]
 )

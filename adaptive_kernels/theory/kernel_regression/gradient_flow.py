@@ -94,7 +94,8 @@ class GradientFlow:
         rate = to_numpy(self.eigenvalues) + alpha
         moves = rate > 0
         gains = np.zeros_like(rate)
-        gains[moves] = -np.expm1(-rate[moves] * (time / self.n_rows)) / rate[moves]
+        with np.errstate(over="ignore"):  # exp(-inf) is zero
+            gains[moves] = -np.expm1(-rate[moves] * (time / self.n_rows)) / rate[moves]
         return gains
 
     def dual(self, time: float, alpha: float = 0.0) -> Array:

@@ -41,7 +41,8 @@ def check_matrices(kernel, X, new):
     top = max(float(np.max(np.abs(K))), np.finfo(float).tiny)
     require(np.allclose(np.diag(K) / top, diagonal / top), "diag differs.")
     least = np.linalg.eigvalsh(K / top).min()
-    require(least > -1e-9 * n, f"the least eigenvalue is {least:.1e} of the largest.")
+    # Near one, an arcsine has the square root of the rounding of its argument.
+    require(least > -1e-8 * n, f"the least eigenvalue is {least:.1e} of the largest.")
     check_array("cross matrix", kernel(X, new), (n, m))
 
 
@@ -62,7 +63,7 @@ def test_invalid_parameters(cls, key):
     with counted((cls.__name__, *key)):
         kernel = cls(**{"activation": "erf", **SPOILED_KERNELS[key]})
         X = Table().build()
-        with honoured((), culprit=key[0]):
+        with honoured((), culprits=key[:1]):
             kernel(X, eval_gradient=True)
 
 
@@ -79,7 +80,7 @@ def test_invalid_spectra(spectrum, n_components, first):
             kernel = ModifiedSpectrum(NTK("relu"), X, spectrum=np.negative)
         else:
             kernel = ModifiedSpectrum(NTK("relu"), X, n_components=n_components)
-        with honoured((), culprit="spectrum" if first else "n_components"):
+        with honoured((), culprits=("spectrum" if first else "n_components",)):
             kernel(X)
 
 
@@ -127,6 +128,11 @@ def test_regression_in_scikit_learn(case):
                 check_array("std", std, mean.shape, least=0.0)
 
 
+def varies(model, X):
+    kernels = getattr(model.kernel_, "kernels", [model.kernel_])
+    return all(np.all(kernel.diag(X) > 0) for kernel in kernels)
+
+
 @share(0.04)
 @given(cases(processes, labels))
 def test_classification_in_scikit_learn(case):
@@ -140,7 +146,8 @@ def test_classification_in_scikit_learn(case):
         fitted = None
         with honoured((*NAMES, "classes", "class"), (X, y)):
             fitted = model.fit(X, y)
-        if fitted is not None and _moderate(case):
+        # scikit-learn's process divides by the prior variance, which may be zero.
+        if fitted is not None and _moderate(case) and varies(model, X):
             with honoured(("X",), (new,)):
                 chances = model.predict_proba(new)
                 shape = (rows_of(new), len(model.classes_))

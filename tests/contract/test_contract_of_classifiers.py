@@ -1,7 +1,6 @@
 """Any input of a classifier gives probabilities or an error that names the input."""
 
 import numpy as np
-import pandas as pd
 from _clear_signal import signals
 from _contract import check_array, counted, honoured, require, share
 from _fits import fitted, new_rows_of, rows_of
@@ -25,8 +24,8 @@ def check(case):
         new, known = new_rows_of(case), case.y.build()
         m, classes = rows_of(new), model.classes_
         require(len(classes) >= 2, "there are fewer than two classes.")
-        given_labels = set(pd.Series(np.ravel(np.asarray(known))).tolist())
-        require(set(classes.tolist()) <= given_labels, "a class is no label of y.")
+        known = np.ravel(np.asarray(known))
+        require(np.all(np.isin(classes, known)), "a class is no label of y.")
         with honoured(("X",), (new,)):
             shape = (m, len(classes))
             scores = model.decision_function(new)
@@ -54,7 +53,7 @@ def test_data(case):
 def test_invalid_parameters(model):
     with counted(model):
         X, y = Table().build(), Labels().build()
-        with honoured((), culprit=model.culprit()):
+        with honoured((), culprits=model.culprits()):
             model.build().fit(X, y)
 
 

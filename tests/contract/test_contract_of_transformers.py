@@ -50,7 +50,7 @@ def test_labels(case):
 def test_invalid_parameters(model):
     with counted(model):
         X, y = Table().build(), Table(d=1, vector=True).build()
-        with honoured((), culprit=model.culprit()):
+        with honoured((), culprits=model.culprits()):
             model.build().fit(X, y)
 
 
