@@ -257,7 +257,7 @@ def test_default_scalings_need_a_width(width):
     "scalings", [[], [0.0], [-1, 2], [1, np.nan], [np.inf], [1, 0, 3]], ids=str
 )
 def test_unusable_scalings(scalings):
-    with pytest.raises(ValueError, match="scalings must be positive"):
+    with pytest.raises(ValueError, match="scalings must be numbers from"):
         scaling_path(model(), X, Y1, scalings=scalings)
 
 
