@@ -6,10 +6,10 @@ from inspect import isclass, isfunction
 from pkgutil import walk_packages
 from types import FunctionType, ModuleType
 
+from ._persistence import PACKAGE
 from .kernels._hermite import HERMITE_ACTIVATIONS
 from .theory.finite_width.approximations import APPROXIMATIONS
 
-PACKAGE = __name__.partition(".")[0]
 # Nothing that a fitted model holds is defined elsewhere in the package. `_arrays` is
 # left out on purpose: its `MappedRows` read the file that they name.
 ROOMS = ("kernels", "inference", "theory", "estimators", "model_selection")

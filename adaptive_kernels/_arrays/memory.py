@@ -69,10 +69,10 @@ def _free_in_container(
 ) -> int | None:
     """What is left of the smallest limit on this process's control groups."""
     left = []
-    for folder, limit, usage, files in _limited_groups(groups, root):
+    for folder, limit, usage, cached_files in _limited_groups(groups, root):
         try:
             most, used = (int((folder / f).read_text()) for f in (limit, usage))
-            cached = int(_fields(folder / "memory.stat").get(files, 0))
+            cached = int(_fields(folder / "memory.stat").get(cached_files, 0))
         except (OSError, ValueError):
             continue
         left.append(most - used + cached)

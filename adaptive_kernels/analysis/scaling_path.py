@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 from .._arrays import Array, ArrayLike, namespace, to_numpy
 from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
-from ..estimators.finite_width import LIMITS
+from ..model_selection.grids import check_numbers
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,6 @@ def check_scalings(scalings, estimator):
     scalings = np.asarray(scalings, dtype=float)
     if scalings.ndim != 1:
         raise ValueError(f"scalings must be a sequence of numbers, got {scalings!r}.")
-    scalings = np.sort(scalings)
-    low, high = LIMITS
-    if len(scalings) == 0 or not np.all((low <= scalings) & (scalings <= high)):
-        raise ValueError(
-            f"scalings must be numbers from {low:g} to {high:g}, got {scalings}."
-        )
-    return scalings.tolist()
+    scalings = np.sort(scalings).tolist()
+    check_numbers("scalings", scalings)
+    return scalings

@@ -19,11 +19,10 @@ from .._arrays import (
     to_numpy,
 )
 from .._persistence import VersionedState
-from .._sklearn import check_same_namespace
 from ..inference.memory_limits import CURE
 from ..kernels._eigenpairs import KernelRows
 from .training import TargetScale, merged_rows
-from .validation import validate_inputs, validate_training
+from .validation import validate_own_rows, validate_training
 
 
 @contextmanager
@@ -99,11 +98,8 @@ class KernelModel(ArrayModel):
 
     def _checked_rows(self, X, method):
         """Checked X where it is, and whether it is a NumPy array."""
-        X = validate_inputs(self, X, reset=False)
-        host = isinstance(X, np.ndarray)
-        if not host or self.device is None:
-            check_same_namespace(X, self, attribute="X_train_", method=method)
-        return X, host
+        X = validate_own_rows(self, X, method, "X_train_")
+        return X, isinstance(X, np.ndarray)
 
     def _computed(self, X):
         """X as float64 on the model's device."""

@@ -100,9 +100,9 @@ class FiniteWidthRegressor(WideNetworkRegressor):
 
     def _check_memory(self, X, n):
         super()._check_memory(X, n)
-        if self._is_gaussian() and self.covariance_type == "full":
-            if not isinf(self.width):
-                check_full_covariance_memory(X, X.shape[1])
+        learned = self._is_gaussian() and not isinf(self.width)
+        if learned and self.covariance_type == "full":
+            check_full_covariance_memory(X, X.shape[1])
 
     def _is_gaussian(self):
         return APPROXIMATIONS[self.approximation].gaussian
@@ -258,15 +258,13 @@ class FiniteWidthRegressor(WideNetworkRegressor):
 
     def _with_output_noise(self, data, point):
         """Posterior and evidence with a noise for each output, tuned at scaling 1."""
-        tuned, spectrum = self._tuned, None
+        tuned, spectrum = self._tuned, OutputSpectrum.of(data, point)
         if tuned.output_noise is None:
-            at_one = point if self.scaling == 1 else tuned.point()
-            spectrum = OutputSpectrum.of(data, at_one)
-            unit = tuned.point().alpha / tuned.solution.point.alpha
-            tuned = replace(tuned, output_noise=spectrum.best_noise(unit))
-            self._tuned = tuned
-        if spectrum is None or self.scaling != 1:
-            spectrum = OutputSpectrum.of(data, point)
+            at_one, by_noise = tuned.point(), spectrum
+            if self.scaling != 1:
+                by_noise = OutputSpectrum.of(data, at_one)
+            noise = by_noise.best_noise(at_one.alpha / tuned.solution.point.alpha)
+            self._tuned = tuned = replace(tuned, output_noise=noise)
         noise = tuned.output_noise / (self.scaling if self.scale_noise else 1.0)
         return OutputNoisePosterior.fit(spectrum, noise)
 

@@ -24,13 +24,12 @@ from .._arrays import (
     to_numpy,
 )
 from .._persistence import VersionedState
-from .._sklearn import check_same_namespace
 from ..theory.one_step.gradient_step import first_gradient
 from ..theory.one_step.target_polynomial import SeenRows
 from .base import on_host
 from .row_blocks import RowBlocks
 from .target_columns import TargetColumns, table_to_numpy
-from .validation import validate_inputs, validate_weights
+from .validation import validate_own_rows, validate_weights
 
 # Hermite coefficients c_0 ... c_5 are kept, hence spikes up to the fifth power.
 N_COEFFICIENTS = 6
@@ -145,10 +144,7 @@ class GradientStepModel(VersionedState, BaseEstimator):
 
     def _checked(self, X, method):
         check_is_fitted(self)
-        X = as_float(validate_inputs(self, X, reset=False))
-        if self.device is None or not isinstance(X, np.ndarray):
-            check_same_namespace(X, self, attribute="weights_", method=method)
-        return X
+        return as_float(validate_own_rows(self, X, method, "weights_"))
 
     def __getstate__(self):
         state = {name: on_host(v) for name, v in super().__getstate__().items()}

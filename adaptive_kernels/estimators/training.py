@@ -112,9 +112,12 @@ class TargetScale:
     def to_original_covariance(self, covariance):
         """Covariances (m, m, C) of all outputs, in the units of y."""
         _, scale = self.fitted_scale()
+        covariance = covariance * scale**2
+        if self.fitted is None:
+            return covariance
         eye = identity(covariance[..., 0], covariance.shape[0])[:, :, None]
         rest = NOISE_BOUNDS[0] * eye * self.scale**2
-        return self.with_constants(covariance * scale**2, rest)
+        return self.with_constants(covariance, rest)
 
     def noise_with_constants(self, noise):
         """Noise variance of all outputs from that of the fitted ones."""

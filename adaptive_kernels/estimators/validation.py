@@ -55,6 +55,17 @@ def validate_rows(estimator, X, method, attribute="X_train_"):
     return X
 
 
+def validate_own_rows(estimator, X, method, attribute):
+    """Check X of a prediction that the estimator computes itself.
+
+    NumPy rows may be moved to its device. Other arrays must be like those of fit.
+    """
+    X = validate_inputs(estimator, X, reset=False)
+    if estimator.device is None or not isinstance(X, np.ndarray):
+        check_same_namespace(X, estimator, attribute=attribute, method=method)
+    return X
+
+
 def validate_weights(sample_weight, X):
     """Check the weights: each is zero, or in the range that a fit can handle."""
     weights = check_sample_weight(sample_weight, X, ensure_non_negative=True)

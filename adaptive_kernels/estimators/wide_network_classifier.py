@@ -1,6 +1,5 @@
 """Base class of the classifiers with the kernel of a wide network."""
 
-import warnings
 from numbers import Integral
 from typing import Self
 
@@ -98,10 +97,9 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
     def _fit(self, X, codes, weights, classes):
         rows = self._rows(X, codes, weights, len(classes))
         sample = self._learning_rows(rows)
-        with warnings.catch_warnings():
-            # The user's own weights have been looked at; these include class weights.
-            warnings.filterwarnings("ignore", "sample_weight sums")
-            regressor = self._regressor().fit(sample.X, sample.Y, sample.weights)
+        regressor = self._regressor()
+        regressor.check_parameters()
+        regressor._fit_checked((sample.X, sample.Y, sample.weights))
         self._adopt(regressor, rows)
 
     def _rows(self, X, codes, weights, n_classes):

@@ -157,7 +157,7 @@ class WideKernel(_Operators, Kernel):
             value = getattr(self, name)
             if not isinstance(value, Real) or not 0 <= value < np.inf:
                 raise ValueError(f"{name} must be a finite number >= 0, got {value!r}.")
-            self._hyperparameter(name)
+            variance_bounds(f"{name}_bounds", getattr(self, f"{name}_bounds"))
         return Network(
             resolve_activation(self.activation),
             int(self.depth),

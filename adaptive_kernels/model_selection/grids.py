@@ -19,16 +19,20 @@ def check_grids(kernels, covariance_types, **numbers):
     if isinstance(types, str) or len(types) == 0 or not known:
         raise ValueError(f"covariance_types must list 'diag' or 'full', got {types!r}.")
     for name, values in numbers.items():
-        low, high = LIMITS
-        others, known = ((inf,), ", or inf") if name == "widths" else ((), "")
-        good = all(
-            isinstance(v, Real) and (low <= v <= high or v in others) for v in values
+        check_numbers(name, values, *((inf,) if name == "widths" else ()))
+
+
+def check_numbers(name, values, *others):
+    """Raise ValueError unless there are numbers, within `LIMITS` or among others."""
+    low, high = LIMITS
+    good = all(
+        isinstance(v, Real) and (low <= v <= high or v in others) for v in values
+    )
+    if len(values) == 0 or not good:
+        besides = "".join(f", or {other}" for other in others)
+        raise ValueError(
+            f"{name} must be numbers from {low:g} to {high:g}{besides}, got {values!r}."
         )
-        if len(values) == 0 or not good:
-            raise ValueError(
-                f"{name} must be numbers from {low:g} to {high:g}{known}, got "
-                f"{values!r}."
-            )
 
 
 def make_templates(kernels, covariance_types, **parameters):
