@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import os
+import random
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -162,10 +163,11 @@ def fuzz(arguments):
     cases = arguments[0] if arguments else "10000"
     if not cases.isdigit():
         sys.exit(f"error: fuzz takes a number of cases, got {cases}")
+    seed = str(random.SystemRandom().randrange(2**32))
+    print(f"seed {seed}: repeat with pytest's --hypothesis-seed={seed}", flush=True)
     environment = {**os.environ, **TEST_ENVIRONMENT, "FUZZ_CASES": cases}
-    return DEVELOPMENT.run(
-        "-m", "pytest", "-q", "tests/contract", cwd=ROOT, env=environment
-    )
+    command = ("-m", "pytest", "-q", "tests/contract", f"--hypothesis-seed={seed}")
+    return DEVELOPMENT.run(*command, cwd=ROOT, env=environment)
 
 
 def lint(_=()):

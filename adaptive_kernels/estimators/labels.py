@@ -10,7 +10,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from .._arrays import as_float64, asarray_like, index_like, to_numpy
+from .._arrays import as_float64, asarray_like, check_range, index_like, to_numpy
 from .validation import validate_inputs, validate_weights
 
 
@@ -66,7 +66,10 @@ def _class_weighted(class_weight, classes, labels, weights):
         raise ValueError(
             f"class_weight must not be negative or infinite, got {class_weight!r}."
         )
-    return weights * factors[codes] * known
+    check_range(factors, "class_weight", vanishing=False)
+    weights = weights * factors[codes] * known
+    check_range(weights, "class_weight times sample_weight", vanishing=False)
+    return weights
 
 
 def one_vs_rest_targets(codes, n_classes):

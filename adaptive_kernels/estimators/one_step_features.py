@@ -44,7 +44,7 @@ class OneStepSpikeFeatures(
     gain : float, default=0.5
         Size of the step, independent of the units of y. For uncorrelated features it is
         the standard deviation of the shift of a neuron's input, whose own variance is
-        one. 0 takes no step; the largest is 1e50.
+        one. 0 takes no step; the largest is 1e7.
     gradient : {"rank_one", "exact"}, default="rank_one"
         "rank_one" takes the leading part of the gradient, its average over wide layers.
         It is faster and has less noise than "exact", the gradient itself.
@@ -140,7 +140,8 @@ class OneStepSpikeFeatures(
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "activation": [str, callable],
-        "gain": [Interval(Real, 0, 1e50, closed="both")],
+        # Its fifth power has to be finite in single precision.
+        "gain": [Interval(Real, 0, 1e7, closed="both")],
         "gradient": [StrOptions({"rank_one", "exact"})],
         "residual": [StrOptions({"target", "full"})],
         "precondition": [Interval(Real, 0, 1e50, closed="right"), None],

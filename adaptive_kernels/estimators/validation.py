@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._arrays import check_range, namespace
@@ -27,6 +28,8 @@ def validate_training(estimator, X, y, sample_weight):
 
 def validate_targets(y):
     """Targets that scikit-learn has checked, as numbers in a usable range."""
+    if issparse(y):
+        raise TypeError("y is sparse: pass y.toarray().")
     if isinstance(y, np.ndarray) and y.dtype.kind in "SU":
         try:
             y = y.astype(np.float64)

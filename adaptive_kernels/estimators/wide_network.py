@@ -44,7 +44,8 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
 
     _parameter_constraints: dict = {
         "kernel": [WideKernel, None],
-        "alpha": [Interval(Real, 0, None, closed="left")],
+        # Times the largest variance of y that is allowed, it has to be finite.
+        "alpha": [Interval(Real, 0, 1e50, closed="both")],
         "optimizer": [StrOptions({"evidence"}), None],
         "n_restarts_optimizer": [Interval(Integral, 0, None, closed="left")],
         "n_inducing": [Interval(Integral, 1, None, closed="left"), None],

@@ -141,7 +141,10 @@ def _forest(
     gap = (Y - forest.oob_prediction_.reshape(Y.shape)) ** 2
     error = float(np.mean(np.average(gap, axis=0, weights=weights)))
     chance = CHANCE + CHANCE_OF_ROW / len(X) ** 0.5
-    return forest.feature_importances_, max(1 - error - chance, 0.0)
+    with np.errstate(invalid="ignore"):
+        # If no split has helped, scikit-learn divides zero by zero.
+        importances = np.nan_to_num(forest.feature_importances_)
+    return importances, max(1 - error - chance, 0.0)
 
 
 def _moments(X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

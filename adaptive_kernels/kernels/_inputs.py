@@ -55,8 +55,10 @@ def as_rows(X: ArrayLike) -> Array:
         X = np.asarray(X)
     if X.ndim != 2:
         raise ValueError(
-            f"Expected a 2-D array of shape (n_samples, n_features), got {X.ndim}-D."
+            f"X must be a 2-D array of shape (n_samples, n_features), got {X.ndim}-D."
         )
+    if getattr(X.dtype, "kind", "") == "c":
+        raise ValueError("Complex data not supported: X must hold real numbers.")
     if X.shape[1] == 0:
         raise ValueError("X has 0 features, while at least one is required.")
     if isinstance(X, np.ndarray) or not namespace(X).isdtype(X.dtype, "real floating"):

@@ -25,7 +25,3 @@ def fitted(case):
     with honoured(names_of(model), (X, y, *options.values())):
         result = model.fit(X, y, **options)
     return result
-
-
-def new_rows_of(case):
-    return case.X.build(case.new)

@@ -127,7 +127,7 @@ VALID = {
     "kernel": WIDE,
     "kernels": {name: [kernel] for name, kernel in WIDE.items()}
     | {"two": [NNGP("erf"), NTK("relu")], "tuple": (NNGP("relu"),)},
-    "alpha": _named(0, 0.0, 1e-300, 1e-10, 1.0, 1e10, 1e300),
+    "alpha": _named(0, 0.0, 1e-300, 1e-10, 1.0, 1e10, 1e50),
     "optimizer": _named("evidence", None),
     "n_restarts_optimizer": _named(0, 1),
     "n_inducing": _named(None, 1, 3, 1000),
@@ -156,7 +156,7 @@ VALID = {
     | {"square root": np.sqrt, "zero": np.zeros_like},
     "n_components": _named(1, 2, 100),
     "activation": _named("relu", "erf", "identity", "sin", "gelu") | {"tanh": np.tanh},
-    "gain": _named(0.0, 0.5, 1e-300, 1e10, 1e50),
+    "gain": _named(0.0, 0.5, 1e-300, 10.0, 1e7),
     "gradient": _named("rank_one", "exact"),
     "residual": _named("target", "full"),
     "precondition": _named(None, 1e-300, 0.1, 1e10, 1e50),

@@ -5,7 +5,7 @@ A description is a frozen dataclass. Its `build` makes the object; its repr, pas
 """
 
 import tempfile
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from math import inf, nan
 
 import numpy as np
@@ -212,7 +212,9 @@ class Table(Described):
 
     def build(self, factor=1.0):
         with np.errstate(all="ignore"):
-            values = _cast(self.numbers(factor), self.dtype)
+            return self._wrapped(_cast(self.numbers(factor), self.dtype))
+
+    def _wrapped(self, values):
         if not self.vector:
             return CONTAINERS[self.container](values)
         wrapped = CONTAINERS[self.container](np.ascontiguousarray(values[:, :1]))
@@ -411,18 +413,38 @@ def build_weights(name, n):
 # --- cases ----------------------------------------------------------------------------
 
 # Factors of the training rows that are predicted.
+CHANGES = {
+    name: {"container": name}
+    for name in ("list", "pandas", "pandas Float64", "polars", "sparse", "1-D", "3-D")
+}
+CHANGES |= {
+    "no rows": {"n": 0},
+    "one row": {"n": 1},
+    "another width": {"d": 4},
+    "another dtype": {"dtype": "float16", "container": "numpy"},
+    "nan": {"flaws": ("nan",), "dtype": "float64", "container": "numpy"},
+    "inf": {"flaws": ("inf",), "dtype": "float64", "container": "pandas"},
+}
 new_rows = sometimes(1.0, 0.0, -1.0, 1e3, 1e-3, 1e60, 1e-60, 1e200, 1e-300)
 
 
 @dataclass(frozen=True, repr=False)
 class Case(Described):
-    """A model, its data, and the factor between the rows of fit and the new rows."""
+    """A model, its data, and the rows to predict.
+
+    new : float, factor between the rows of fit and the new rows
+    changed : name in CHANGES, what else differs in the new rows
+    """
 
     model: object
     X: Table = Table()
     y: Table | Labels = Table(d=1, vector=True)
     weights: str = "none"
     new: float = 1.0
+    changed: str = "no"
+
+    def new_rows(self):
+        return replace(self.X, **CHANGES.get(self.changed, {})).build(self.new)
 
 
 @st.composite
@@ -440,4 +462,5 @@ def cases(draw, models, y):
         draw(y(n)) if "y" in unusual else clean_y,
         draw(weights) if "weights" in unusual else "none",
         draw(new_rows) if "new" in unusual else 1.0,
+        draw(sometimes("no", *CHANGES)) if "new" in unusual else "no",
     )

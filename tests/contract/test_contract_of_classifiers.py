@@ -1,11 +1,12 @@
 """Any input of a classifier gives probabilities or an error that names the input."""
 
 import numpy as np
+import pytest
 from _clear_signal import signals
 from _contract import check_array, counted, honoured, require, share
-from _fits import fitted, new_rows_of, rows_of
-from _models import CLASSIFIERS, invalid_models, models
-from _strategies import Labels, Table, cases, labels
+from _fits import fitted, rows_of
+from _models import CLASSIFIERS, Model, invalid_models, models
+from _strategies import Case, Labels, Table, cases, labels
 from hypothesis import given
 
 
@@ -21,7 +22,7 @@ def check(case):
         model = fitted(case)
         if model is None:
             return
-        new, known = new_rows_of(case), case.y.build()
+        new, known = case.new_rows(), case.y.build()
         m, classes = rows_of(new), model.classes_
         require(len(classes) >= 2, "there are fewer than two classes.")
         known = np.ravel(np.asarray(known))
@@ -40,6 +41,32 @@ def check(case):
             with honoured(()):
                 importances = model.feature_importances_
                 check_array("importances", importances, (case.X.d,), least=0.0)
+
+
+FOUND = {
+    "forest without a useful split": Case(
+        Model("AdaptiveKernelClassifier"), Table(n=8, d=1, seed=24), Labels(8, (4,))
+    ),
+    "weights whose product overflows": Case(
+        Model("AdaptiveKernelClassifier", (("class_weight", "{0: 1e+300}"),)),
+        y=Labels(counts=(4,)),
+        weights="one huge",
+    ),
+    "rows all alike and a tiny ridge": Case(
+        Model("NTKClassifier", (("kernel", "NTK relu"), ("alpha", "1e-300"))),
+        Table(flaws=("constant",)),
+        Labels(),
+        "huge",
+    ),
+    "product of ridge and time": Case(
+        Model("NTKClassifier", (("alpha", "1e+50"), ("time", "1e+300"))), y=Labels()
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FOUND.values(), ids=FOUND)
+def test_cases_that_have_failed(case):
+    check(case)
 
 
 @share(0.2)

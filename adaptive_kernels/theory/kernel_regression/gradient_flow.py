@@ -117,10 +117,11 @@ class GradientFlow:
         """Training times to compare: ndarray (size + 1,), ascending.
 
         From a tenth of the time of the fastest mode to ten times that of the slowest,
-        on a logarithmic scale, and infinity.
+        on a logarithmic scale, and infinity. Modes of eigenvalue zero do not count:
+        they change no prediction.
         """
-        rates = to_numpy(self.eigenvalues) + alpha
-        rates = rates[rates > 0] / self.n_rows
+        values = to_numpy(self.eigenvalues)
+        rates = (values[values > 0] + alpha) / self.n_rows
         if not rates.size:
             return np.array([inf])
         return np.append(np.geomspace(0.1 / rates[0], 10 / rates[-1], size), inf)
