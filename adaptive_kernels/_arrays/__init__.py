@@ -13,6 +13,7 @@ from .dense_factors import (
     inverse_from_cholesky,
     mirror_lower,
     set_diagonal,
+    solve_sets,
     solve_triangular,
 )
 from .fused_kernels import fused
@@ -83,6 +84,7 @@ __all__ = [
     "rows_per_block",
     "set_diagonal",
     "small_problem_threads",
+    "solve_sets",
     "solve_triangular",
     "special_function",
     "threads_for_workers",

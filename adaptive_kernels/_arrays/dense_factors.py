@@ -131,6 +131,27 @@ def cho_solve(factor: Array, rhs: Array) -> Array:
     return solve_triangular(factor, solve_triangular(factor, rhs), transposed=True)
 
 
+def solve_sets(matrices: Array, rhs: Array) -> Array:
+    """Solve M_b x_b = rhs_b for small positive definite M (b, k, k) and rhs (b, k, c).
+
+    Both may be overwritten. Only the lower triangles are read on the host.
+    """
+    xp = namespace(matrices)
+    if not is_numpy(xp):
+        solved = xp.linalg.solve(matrices, rhs)
+        if not bool(xp.all(xp.isfinite(solved))):
+            raise LinAlgError("matrix is not positive definite")
+        return solved
+    solved = np.empty_like(rhs)
+    for place, matrix in enumerate(matrices):
+        _, solved[place], info = lapack.dposv(
+            matrix.T, rhs[place], lower=0, overwrite_a=1
+        )
+        if info != 0:
+            raise LinAlgError("matrix is not positive definite")
+    return solved
+
+
 def eigh(matrix: Array) -> tuple[Array, Array]:
     """Eigenvalues (ascending) and eigenvectors of a full symmetric matrix."""
     values, vectors = namespace(matrix).linalg.eigh(matrix)

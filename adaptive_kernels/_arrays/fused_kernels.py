@@ -16,11 +16,13 @@ Formula: TypeAlias = Callable[..., tuple[Array, ...]]
 def fused(method: Formula) -> Formula:
     """Compile `method(self, k, q1, q2, gain, *flags)` to one kernel for CuPy's arrays.
 
+    Returns a function with the arguments and results of the method, to replace it in
+    its class. Arrays of other libraries are passed to the method unchanged.
+
     The method is elementwise. It returns a tuple of arrays proportional to `gain`; the
     second may be None. CuPy calls it once with variables that record the operations on
     them, and compiles these. `self` and the flags are constants of the kernel and must
     be hashable. `gain` is an argument, because every step of a search changes it.
-    Arrays of other libraries are passed to the method unchanged.
     """
 
     @wraps(method)
@@ -37,6 +39,7 @@ def fused(method: Formula) -> Formula:
             return method(self, k, q1, q2, gain, *flags, **named)
         kernel = _fused_kernel(method, self, flags, *named.items())
         parts = kernel(k, q1, q2, float(gain))
+        # A kernel cannot return None: `_fused_kernel` has left it out.
         return parts if len(parts) > 1 else (*parts, None)
 
     return call
@@ -49,6 +52,7 @@ def _fused_kernel(
     flags: tuple[Hashable, ...],
     *named: tuple[str, Hashable],
 ) -> Formula:
+    """The kernel of a method as a function of k, q1, q2 and gain, compiled once."""
     import cupy
 
     def formula(k: Array, q1: Array, q2: Array, gain: Array) -> tuple[Array, ...]:

@@ -118,12 +118,24 @@ def draw_jointly(mean, covariance, n_samples, random_state):
     rng = check_random_state(random_state)
     mean, covariance = to_numpy(mean), to_numpy(covariance)
     if mean.ndim == 1:
-        return rng.multivariate_normal(mean, covariance, n_samples).T
+        return _drawn(mean, covariance, n_samples, rng)
     draws = [
-        rng.multivariate_normal(mean[:, c], covariance[..., c], n_samples).T
+        _drawn(mean[:, c], covariance[..., c], n_samples, rng)
         for c in range(mean.shape[1])
     ]
     return np.stack(draws, axis=1)
+
+
+def _drawn(mean, covariance, n_samples, rng):
+    """Draws (m, n_samples) of one output, made in units of about its largest spread.
+
+    NumPy compares the covariance with its factors by an absolute tolerance of 1e-8.
+    The unit is a power of two, so that it causes no rounding.
+    """
+    largest = np.sqrt(np.max(np.diag(covariance)))
+    unit = np.exp2(np.round(np.log2(largest))) if largest > 0 else 1.0
+    draws = rng.multivariate_normal(0 * mean, covariance / unit**2, n_samples)
+    return mean[:, None] + unit * draws.T
 
 
 def on_host(value):

@@ -18,6 +18,8 @@ from ..inference import subsampling
 from ..inference.coordinates import Frame
 from ..inference.evidence import combine_metric_sqrts
 from ..inference.evidence_problem import EvidenceProblem
+from ..inference.local_posterior import LocalData
+from ..inference.local_tuning import learn_from_neighbours
 from ..inference.memory_limits import check_full_covariance_memory
 from ..inference.missed_structure import (
     look_for_structure,
@@ -72,7 +74,7 @@ class Tuned:
 
     def point(self):
         """The solution's point in the coordinates of X and of normalised targets."""
-        return self.with_frame_metric(self.frame.leave(self.solution.point))
+        return self.frame.outside(self.solution.point)
 
     def with_frame_metric(self, point):
         """A point outside the frame, whose metric still is the one inside."""
@@ -114,6 +116,11 @@ class FiniteWidthRegressor(WideNetworkRegressor):
                 f"approximation={self.approximation!r} needs all training rows at "
                 "once: set n_inducing=None, or approximation='gaussian'."
             )
+        if self.n_neighbors is not None and all_rows:
+            raise ValueError(
+                f"approximation={self.approximation!r} needs all training rows at "
+                "once: set n_neighbors=None, or approximation='gaussian'."
+            )
 
     def _problem(self, data):
         """The evidence problem at this width, and its coordinates.
@@ -138,6 +145,8 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         problem, frame = self._checked_problem(rows)
         solution, explained = _tune(problem, starts)
         warn_unless_converged(solution, problem.tol)
+        if isinstance(rows.data, LocalData):
+            solution = learn_from_neighbours(problem, frame, solution)
         self._tuned = Tuned.of(solution, frame, problem.data)
         if not starts:
             look_for_structure(problem, self._tuned.noise_share, explained)
@@ -149,10 +158,10 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         width : float, the smallest width that the path will reach
         isotropic : Solution at infinite width, or None to compute it
         """
-        model = clone(self).set_params(width=width)
+        model = clone(self).set_params(width=width, n_neighbors=None)
         problem, _ = model._problem(model._rows(*arrays).data)
         with small_problem_threads(problem.data.X.shape[0]):
-            return _explored(problem, lambda: problem.data, width, isotropic=isotropic)
+            return _new_path(problem, lambda: problem.data, width, isotropic=isotropic)
 
     def _fit_path(
         self,
@@ -166,6 +175,9 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         free_width=None,
     ):
         """Fitted copies at (width, scaling) candidates, along one path of widths.
+
+        The path is begun or given, then extended to the candidates' widths. A copy
+        takes the path's solution at its width and solves the theory at its scaling.
 
         arrays : X, y, weights to learn from
         relevance_arrays : X, y, weights to measure the relevance of features on, or
@@ -183,21 +195,20 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         path : WidthPath
         """
         smallest = min(width for width, _ in candidates)
-        base = clone(self).set_params(width=smallest)
+        base = clone(self).set_params(width=smallest, n_neighbors=None)
         rows = base._rows(*arrays)
         problem, frame = base._checked_problem(rows)
 
         # Called only if the starts need relevances: it merges and normalises the rows.
         def relevance_data():
-            return frame.rounded(clone(self)._rows(*relevance_arrays).data)
+            return frame.rounded(clone(base)._rows(*relevance_arrays).data)
 
+        follow_first = path is None and first_path is not None and not start_index
         with small_problem_threads(problem.data.X.shape[0]):
-            known = None
-            if path is None and first_path is not None and not start_index:
-                known = first_path
-                path = WidthPath(known.isotropic, known.observations)
+            if follow_first:
+                path = WidthPath(first_path.isotropic, first_path.observations)
             elif path is None:
-                path = _explored(
+                path = _new_path(
                     problem,
                     relevance_data,
                     smallest,
@@ -207,6 +218,7 @@ class FiniteWidthRegressor(WideNetworkRegressor):
                 )
             if problem.covariance_type is not None:
                 widths = {width for width, _ in candidates}
+                known = first_path if follow_first else None
                 extend_path(problem, path, widths, known=known)
             models = base._at_candidates(candidates, path, rows, problem, frame)
         return models, path
@@ -243,7 +255,13 @@ class FiniteWidthRegressor(WideNetworkRegressor):
 
         neighbour : posterior of this model at another scaling, or None
         """
-        solution = self._adapted(rows.data, self._scaled(), neighbour)
+        solution = self._scaled()
+        if self._must_adapt():
+            starts = [solution.point.metric_sqrt]
+            if neighbour is not None:
+                # This copy still has the solution at the neighbour's scaling.
+                starts.append(self._solution.point.metric_sqrt)
+            solution = self._adapted(rows.data, solution, starts)
         point = self._tuned.with_frame_metric(solution.point)
         if self._is_gaussian() and self._has_noise_per_output(rows):
             posterior, evidence = self._with_output_noise(rows.data, point)
@@ -277,33 +295,39 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         alpha = point.alpha / self.scaling if self.scale_noise else point.alpha
         return replace(solution, point=replace(point, network=network, alpha=alpha))
 
-    def _adapted(self, data, solution, neighbour):
-        """The solution with a covariance that is learned again at this scaling.
+    def _must_adapt(self):
+        """Whether the theory learns a covariance that tuning has not yet found.
 
-        Only if the theory learns one, and tuning at scaling 1 has not found it already.
+        Tuning finds the covariance at scaling 1. "gaussian_tree" has an objective of
+        its own, in which the covariance is learned at every scaling.
         """
         if not self._is_gaussian() or isinf(self.width):
-            return solution
-        tree = self.approximation == "gaussian_tree"
-        if self.scaling == 1 and self.optimizer is not None and not tree:
-            return solution
-        network = replace(solution.point.network, origin=None)
+            return False
+        found = self.scaling == 1 and self.optimizer is not None
+        return not found or self.approximation == "gaussian_tree"
+
+    def _adapted(self, data, tuned, starts):
+        """A solution with the covariance learned at this scaling, all else fixed.
+
+        data : Data, with X as given
+        tuned : Solution from `_scaled`, its variances and noise
+        starts : roots of metrics to start from, besides those of `adapt`
+        """
+        # The frame subtracts the origin from the rows, so the network has none here.
+        network = replace(tuned.point.network, origin=None)
         problem = EvidenceProblem(
             replace(data, X=self._tuned.frame.rows(data.X)),
-            replace(solution.point, network=network, metric_sqrt=None),
+            replace(tuned.point, network=network, metric_sqrt=None),
             width=float(self.width),
             covariance_type=self.covariance_type,
-            tree=tree,
+            tree=self.approximation == "gaussian_tree",
             max_iter=self.max_iter,
             tol=self.tol,
         )
-        starts = [solution.point.metric_sqrt]
-        if neighbour is not None:
-            starts.append(self._solution.point.metric_sqrt)
-        again = adapt(problem, starts)
-        warn_unless_converged(again, problem.tol)
-        point = replace(solution.point, metric_sqrt=again.point.metric_sqrt)
-        return replace(again, point=point, n_iter=again.n_iter + solution.n_iter)
+        learned = adapt(problem, starts)
+        warn_unless_converged(learned, problem.tol)
+        point = replace(tuned.point, metric_sqrt=learned.point.metric_sqrt)
+        return replace(learned, point=point, n_iter=learned.n_iter + tuned.n_iter)
 
     def _shares_spectrum_with(self, other):
         """Whether both models use the same eigenvectors (kernels are proportional)."""
@@ -334,10 +358,11 @@ def _tune(problem, starts):
     return tune_covariance(problem, relevance), relevance.explained
 
 
-def _explored(problem, relevance_data, width, *, start_index=None, **known):
-    """A path of widths with its starting point; see `start_path` for `width`, `known`.
+def _new_path(problem, relevance_data, width, *, start_index=None, **options):
+    """A path of widths with its starting point only.
 
     relevance_data : callable, returns the Data to measure relevances on
+    width, start_index, options : those of `start_path`
     """
     if problem.covariance_type is None:
         isotropic = tune_isotropic(problem.of_sample())
@@ -346,4 +371,4 @@ def _explored(problem, relevance_data, width, *, start_index=None, **known):
     if needs_relevance(start_index):
         rows = subsample(relevance_data(), subsampling.RELEVANCE_ROWS)
         relevance = measure_relevance(rows)
-    return start_path(problem, relevance, width, start_index=start_index, **known)
+    return start_path(problem, relevance, width, start_index=start_index, **options)

@@ -29,6 +29,7 @@ from ..theory.one_step.target_polynomial import SeenRows
 from .base import on_host
 from .row_blocks import RowBlocks
 from .target_columns import TargetColumns, table_to_numpy
+from .training import constant_columns
 from .validation import validate_own_rows, validate_weights
 
 # Hermite coefficients c_0 ... c_5 are kept, hence spikes up to the fifth power.
@@ -156,10 +157,8 @@ class GradientStepModel(VersionedState, BaseEstimator):
 
 def _standardised(Y, shares):
     """Centred Y, divided by one number so that the mean variance is one."""
-    mean = np.sum(shares * Y, axis=0)
-    centred = Y - mean
-    rounding = 10 * np.finfo(float).eps * np.abs(mean)
-    centred[:, np.ptp(Y, axis=0) <= rounding] = 0.0
+    centred = Y - np.sum(shares * Y, axis=0)
+    centred[:, constant_columns(Y)] = 0.0
     # Divide by the maximum first: squares of tiny or huge numbers vanish or overflow.
     centred /= np.abs(centred).max() or 1.0
     variance = np.sum(shares * centred**2, axis=0)

@@ -11,7 +11,7 @@ from sklearn.utils.validation import (
 )
 
 from .._arrays import as_float64, asarray_like, check_range, index_like, to_numpy
-from .validation import validate_inputs, validate_weights
+from .validation import check_weight_range, validate_inputs, validate_weights
 
 
 def validate_labels(estimator, X, y, sample_weight, class_weight=None):
@@ -68,7 +68,7 @@ def _class_weighted(class_weight, classes, labels, weights):
         )
     check_range(factors, "class_weight", vanishing=False)
     weights = weights * factors[codes] * known
-    check_range(weights, "class_weight times sample_weight", vanishing=False)
+    check_weight_range(weights, "class_weight times sample_weight")
     return weights
 
 

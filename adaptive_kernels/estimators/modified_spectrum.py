@@ -260,6 +260,10 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         return K, self._fixed_plan(top_eigenpairs(K, k + 1, random_state=rng))
 
     def _fixed_plan(self, pairs):
+        """The plan of the parameters as given.
+
+        pairs : eigenvalues, descending, and eigenvectors in columns
+        """
         preconditioner = self._preconditioner(pairs, self.spectrum)
         values = pairs[0][: self.n_components]
         return _Plan(preconditioner, values, self.spectrum, self.tol, self.max_iter)
@@ -273,20 +277,25 @@ class ModifiedSpectrumRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         """The plan of least generalised cross-validation score."""
         xp = namespace(K)
         values, vectors = eigh(K)
-        pairs = np.maximum(to_numpy(values)[::-1], 0), xp.flip(vectors, axis=1)
-        coefficients = to_numpy(pairs[1].T @ Y)
+        values = np.maximum(to_numpy(values)[::-1], 0)
+        vectors = xp.flip(vectors, axis=1)
+        coefficients = to_numpy(vectors.T @ Y)
         stops = np.unique(np.geomspace(1, self.max_iter, _STOPS).round().astype(int))
         plans, scores = [], []
         for exponent in _EXPONENTS:
-            S = self._preconditioner(pairs, exponent)
-            left = _left(pairs[0], self.alpha, S, stops)
-            score = generalised_cross_validation(left, coefficients)
-            best, top = np.argmin(score), pairs[0][: self.n_components]
-            plans.append(_Plan(S, top, exponent, 0.0, int(stops[best])))
-            scores.append(score[best])
+            S = self._preconditioner((values, vectors), exponent)
+            left = _left(values, self.alpha, S, stops)
+            scores_at_stops = generalised_cross_validation(left, coefficients)
+            best = np.argmin(scores_at_stops)
+            scores.append(scores_at_stops[best])
+            top_values = values[: self.n_components]
+            # With tol=0 descent makes exactly this number of iterations.
+            plans.append(_Plan(S, top_values, exponent, 0.0, int(stops[best])))
         return plans[int(np.argmin(scores))]
 
     def _warn(self, plan, descent):
+        """Warn if the descent diverged, or stopped before it should have."""
+        # Written so that NaN counts as divergence, too.
         if not descent.residual_curve[-1] <= 1:
             problem = (
                 "The residual grows: raise alpha, lower n_components, or centre and "

@@ -111,8 +111,9 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, GradientFlowModel):
     kernel : NTK, default=None
         Neural tangent kernel of the networks, not tuned; None means ``NTK("relu")``.
     alpha : float, default=0.0
-        Weight decay towards the initial weights. It acts as the penalty of ridge
-        regression, in units of the variance of y if `normalize_y`.
+        Weight decay towards the initial weights. It is added to the eigenvalues of the
+        kernel matrix, `eigenvalues_`, as the penalty of kernel ridge regression: its
+        unit is that of the kernel, and the units of y do not matter.
     time : float or "gcv", default="gcv"
         Training time of gradient flow on half the mean squared error. Infinity trains
         to the end: interpolation, or kernel ridge regression if `alpha` is positive.
@@ -265,7 +266,8 @@ class NTKClassifier(ClassifierMixin, GradientFlowModel):
     kernel : NTK, default=None
         Neural tangent kernel of the networks, not tuned; None means ``NTK("relu")``.
     alpha : float, default=0.0
-        Weight decay towards the initial weights: the penalty of ridge regression.
+        Weight decay towards the initial weights. It is added to the eigenvalues of the
+        kernel matrix, `eigenvalues_`, as the penalty of kernel ridge regression.
     time : float or "gcv", default="gcv"
         Training time of gradient flow on half the mean squared error; infinity trains
         to the end. "gcv" takes the time of least generalised cross-validation score.

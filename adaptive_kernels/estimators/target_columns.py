@@ -81,6 +81,11 @@ def _unboxed(column):
 
 
 def _columns(output, classes):
+    """Columns of one output as floats: its numbers, or indicators of its classes.
+
+    classes : ndarray of labels, or None for a continuous output; of two classes only
+        the second has a column
+    """
     if classes is None:
         try:
             numbers = output.astype(float)[:, None]

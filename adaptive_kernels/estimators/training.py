@@ -53,7 +53,8 @@ class TargetScale:
         middle = low + (high - low) / 2
         mean = middle + xp.sum(shares * (kept - middle), axis=0)
         spread = xp.sqrt(xp.sum(shares * (kept - mean) ** 2, axis=0))
-        constant = high - low <= 10 * xp.finfo(Y.dtype).eps * xp.abs(middle)
+        # The square of a smaller spread vanishes, and so would variances in y's units.
+        constant = constant_columns(kept) | (spread < 1e-150)
         if not normalize:
             # Without normalisation, a constant other than zero has to be learned.
             constant, mean, spread = constant & (mean == 0), 0 * mean, 0 * mean + 1
@@ -130,6 +131,14 @@ class TargetScale:
         """Values (..., C) in the shape of y, as a NumPy array if `on_host`."""
         values = to_numpy(values) if on_host else values
         return values[..., 0] if self.is_vector else values
+
+
+def constant_columns(Y):
+    """Which columns of Y (n, C) are constant up to rounding: array (C,) of bool."""
+    xp = namespace(Y)
+    low, high = xp.min(Y, axis=0), xp.max(Y, axis=0)
+    largest = xp.maximum(xp.abs(low), xp.abs(high))
+    return high - low <= 10 * xp.finfo(Y.dtype).eps * largest
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,11 @@ from .._sklearn import check_same_namespace, check_sample_weight
 # Weights count rows, so their mean should be near one. If it is above this number or
 # below its inverse, the weights are probably relative.
 _FAR = 10
+# Weights from 1 to 1e14 could be fitted in all of 60 tries, from 1 to 1e16 in 59.
+_LARGEST_RATIO = 1e15
+# Of 60 searches for classes one met a kernel matrix that is not positive definite where
+# the weights summed to 2e13, none at 2e11.
+_LARGEST_TOTAL = 1e10
 
 
 def validate_training(estimator, X, y, sample_weight):
@@ -70,13 +75,36 @@ def validate_own_rows(estimator, X, method, attribute):
 
 
 def validate_weights(sample_weight, X):
-    """Check the weights: each is zero, or in the range that a fit can handle."""
+    """Checked weights: not negative, and in a range that a fit can handle."""
     weights = check_sample_weight(sample_weight, X, ensure_non_negative=True)
-    check_range(weights, "sample_weight")
-    xp = namespace(weights)
-    positive = xp.where(weights > 0, weights, xp.max(weights))
-    check_range(xp.min(positive), "A positive sample_weight")
+    check_weight_range(weights, "sample_weight")
     return weights
+
+
+def check_weight_range(weights, name):
+    """Raise ValueError if weights are too large, or too different from each other."""
+    check_range(weights, name)
+    xp = namespace(weights)
+    largest, total = float(xp.max(weights)), float(xp.sum(weights))
+    least = float(xp.min(xp.where(weights > 0, weights, xp.max(weights))))
+    if largest > _LARGEST_RATIO * least:
+        raise ValueError(
+            f"{name} has values from {least:.3g} to {largest:.3g}: a row that weighs "
+            f"less than {1 / _LARGEST_RATIO:.0e} of the heaviest is below rounding. "
+            "Set such weights to zero."
+        )
+    if total > _LARGEST_TOTAL:
+        raise ValueError(
+            f"{name} sums to {total:.3g}, and a row of weight w counts as w rows: more "
+            f"than {_LARGEST_TOTAL:.0e} rows are beyond double precision. Divide the "
+            "weights by their mean."
+        )
+
+
+def validate_prior(kernel, X):
+    """Check the prior variances of a kernel that is not tuned, at the rows X."""
+    name = "kernel.diag(X), the kernel's variance at X,"
+    check_range(kernel.diag(X), name, vanishing=False)
 
 
 def warn_of_relative_weights(weights):

@@ -25,16 +25,18 @@ from .._sklearn import Interval, StrOptions, fit_context
 from ..inference.coordinates import Frame
 from ..inference.evidence import Data, Hyperparameters, evidence_slopes
 from ..inference.evidence_problem import EvidenceProblem
+from ..inference.local_posterior import LocalData
 from ..inference.memory_limits import check_exact_memory, check_joint_memory
 from ..inference.optimization import NOISE_BOUNDS
 from ..inference.starting_points import random_starts
-from ..inference.streaming import RowStream, inducing_data, is_sparse, is_streamed
+from ..inference.streaming import is_sparse, is_streamed
 from ..kernels import NNGP
 from ..kernels._base import VARIANCES, WideKernel
 from ..kernels._recursion import slices_of
 from .base import KernelModel, draw_jointly, unchanged_on_failure
+from .large_tables import columns_like, inducing_rows, local_rows
 from .training import TrainingRows, column_variances
-from .validation import validate_training, warn_of_relative_weights
+from .validation import validate_prior, validate_training, warn_of_relative_weights
 
 PREDICTED_ROWS = 8192
 
@@ -49,6 +51,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         "optimizer": [StrOptions({"evidence"}), None],
         "n_restarts_optimizer": [Interval(Integral, 0, None, closed="left")],
         "n_inducing": [Interval(Integral, 1, None, closed="left"), None],
+        "n_neighbors": [Interval(Integral, 1, None, closed="left"), None],
         "normalize_y": ["boolean"],
         "device": [str, None],
         "random_state": ["random_state"],
@@ -112,17 +115,16 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
     def _rows(self, X, y, weights):
         """The `TrainingRows` of checked arrays."""
         self.n_features_in_, m = X.shape[1], self.n_inducing
+        if is_sparse(X.shape[0], self.n_neighbors):
+            return local_rows(self, X, y, weights)
         if is_streamed(X.shape[0], m):
             self._check_memory(X, X.shape[0])
             # X is not moved. Targets and weights are summed on the device.
-            Y = asarray_like(y, as_float64(to_device(X[:1, :], self.device)))
-            weights = None if weights is None else asarray_like(weights, Y)
-            is_vector = Y.ndim == 1
-            Y = Y[:, None] if is_vector else Y
-            return self._streamed_rows(X, Y, weights, is_vector)
+            first = as_float64(to_device(X[:1, :], self.device))
+            return inducing_rows(self, X, *columns_like(first, y, weights))
         X, Y, weights, (is_vector, inverse) = self._merged(X, y, weights)
         if is_sparse(X.shape[0], m):
-            return self._streamed_rows(X, Y, weights, is_vector)
+            return inducing_rows(self, X, Y, weights, is_vector)
         targets = self._target_scale(Y, weights, is_vector)
         return TrainingRows(
             Data(X, targets.normalized(Y), weights),
@@ -130,14 +132,6 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             asarray_like(column_variances(X, weights), X),
             index_like(inverse, X),
         )
-
-    def _streamed_rows(self, X, Y, weights, is_vector):
-        """The `TrainingRows` of a fit with inducing points."""
-        targets = self._target_scale(Y, weights, is_vector)
-        stream = RowStream(X, targets.fitted_outputs(Y), weights, self.device)
-        variances = asarray_like(stream.column_variances(), Y)
-        data = inducing_data(stream, self.n_inducing, *targets.fitted_scale())
-        return TrainingRows(data, targets, variances)
 
     def _target_scale(self, Y, weights, is_vector):
         targets = super()._target_scale(Y, weights, is_vector)
@@ -154,18 +148,20 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         self._check_memory(X, X.shape[0])
 
     def _check_memory(self, X, n):
-        if not is_sparse(n, self.n_inducing):
+        if not (is_sparse(n, self.n_neighbors) or is_sparse(n, self.n_inducing)):
             check_exact_memory(X, n, self._matrices())
 
     def _require_exact(self, what):
-        """Raise AttributeError if the model was fitted with inducing points."""
-        if self._posterior.inducing_points() is not None:
+        """Raise AttributeError if the model has inducing points or neighbours."""
+        if not self._posterior.is_exact():
             raise AttributeError(
-                f"{what} needs all training rows at once: fit with n_inducing=None."
+                f"{what} needs all training rows at once: fit with n_inducing=None and "
+                "n_neighbors=None."
             )
 
     def _has_noise_per_output(self, rows):
-        return self.optimizer is not None and rows.data.Y.shape[1] > 1
+        several = self.optimizer is not None and rows.data.Y.shape[1] > 1
+        return several and not isinstance(rows.data, LocalData)
 
     def _kernel(self):
         return NNGP("erf") if self.kernel is None else self.kernel
@@ -175,6 +171,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         kernel, d = self._kernel(), data.X.shape[1]
         limits = {k: getattr(self, k) for k in ("max_iter", "tol") if hasattr(self, k)}
         if self.optimizer is None:
+            validate_prior(kernel, data.X)
             frame = Frame(kernel.network().origin, kernel.metric_sqrt(d))
             template = frame.enter(Hyperparameters(kernel.network(), float(self.alpha)))
             rows = replace(data, X=frame.rows(data.X))
@@ -217,6 +214,8 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         if inducing is not None:
             # The sums of the posterior contain all other rows.
             rows = replace(rows, data=Data(inducing, posterior.dual))
+        if isinstance(rows.data, LocalData):
+            rows = replace(rows, data=rows.data.rows)
         self.alpha_ = rows.targets.noise_with_constants(posterior.observation_noise())
         self.n_iter_ = n_iter
         self.X_train_ = rows.data.X
@@ -262,7 +261,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         X, host = self._checked_rows(X, "predict")
         with small_problem_threads(self.X_train_.shape[0]):
             if return_cov:
-                check_joint_memory(X, X.shape[0], self._posterior.dual.shape[1], 1)
+                check_joint_memory(X, X.shape[0], self._targets.mean.shape[0], 1)
                 mean, spread = self._posterior.covariance(self._computed(X))
                 eye = identity(mean, X.shape[0])
                 noise = self._posterior.observation_noise()
@@ -339,14 +338,17 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             Only with `return_std`: standard deviations, in the units of y.
         """
         check_is_fitted(self)
-        self._require_exact("leave_one_out_predict")
+        if not hasattr(self._posterior, "leave_one_out"):
+            self._require_exact("leave_one_out_predict")
         data, index = self._training.data, self._training.row_of_sample
         mean, spread = self._posterior.leave_one_out(data)
         xp = namespace(mean)
         std = self._std(xp.maximum(spread, 0 * spread))
         host = isinstance(data.X, np.ndarray) or self.device is not None
         mean, std = (
-            self._targets.shaped(xp.take(values, index, axis=0), host)
+            self._targets.shaped(
+                values if index is None else xp.take(values, index, axis=0), host
+            )
             for values in (self._targets.to_original(mean), std)
         )
         return (mean, std) if return_std else mean

@@ -88,11 +88,13 @@ def fit_calibration(
     typical = log(TYPICAL_LOGIT * float(weights @ std) / size)
 
     def objective(vector: np.ndarray) -> tuple[float, np.ndarray]:
-        logs = log_softmax(np.exp(vector[0]) * standard + vector[1:], axis=1)
+        # With weights of a million a line search may try a slope that overflows.
+        factor = np.exp(min(vector[0], 100.0))
+        logs = log_softmax(factor * standard + vector[1:], axis=1)
         pull = weights[:, None] * (np.exp(logs) - labels)
         shift = (vector - start) / spread
         value = 0.5 * shift @ shift - np.sum(weights[:, None] * labels * logs)
-        slope = np.exp(vector[0]) * np.sum(pull * standard)
+        slope = factor * np.sum(pull * standard)
         return value, np.r_[slope, np.sum(pull, axis=0)] + shift / spread
 
     start = np.r_[typical, center]

@@ -297,7 +297,7 @@ class _BoundGradient:
             basis.F,
             network,
             variances(basis.F, network),
-            lambda i, j: 1.0 * self.K_mm[i, j],
+            lambda i, j: 1.0 * self.K_mm[i, j],  # a copy, which is overwritten
             diagonal(self.K_mm),
         )
         return _SummedRows.of(found, Z)

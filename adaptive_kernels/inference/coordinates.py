@@ -106,6 +106,11 @@ class Frame:
             point, network=replace(point.network, **cast(dict[str, Any], self.fixed))
         )
 
+    def outside(self, point: Hyperparameters) -> Hyperparameters:
+        """Like `leave`, with the metric of X: the frame's and that of the point."""
+        root = combine_metric_sqrts(self.metric_sqrt, point.metric_sqrt)
+        return replace(self.leave(point), metric_sqrt=root)
+
     @staticmethod
     def _in_units(
         point: Hyperparameters, inputs: float, targets: float, origin: np.ndarray | None

@@ -20,7 +20,14 @@ from typing import Any, Protocol, Self, cast
 
 import numpy as np
 
-from .._arrays import Array, LinAlgError, namespace, to_numpy
+from .._arrays import (
+    Array,
+    LinAlgError,
+    as_float64,
+    index_like,
+    namespace,
+    to_numpy,
+)
 from ..kernels._derivatives import Cotangents, vector_jacobian
 from ..kernels._recursion import (
     Network,
@@ -102,6 +109,11 @@ class Data:
         return Data(
             xp.take(self.X, rows, axis=0), xp.take(self.Y, rows, axis=0), weights
         )
+
+    def at(self, rows: np.ndarray) -> Data:
+        """The given rows as plain data in double precision."""
+        part = Data.take(self, index_like(rows, self.X))
+        return replace(part, X=as_float64(part.X))
 
     def with_inducing_points(self, point: Hyperparameters) -> Self:
         """The data that an optimizer at a point works on: all rows, unchanged."""

@@ -24,7 +24,7 @@ def held_out_density(
     densities = []
     for noise in noises:
         mean, variance = rows.leave_one_out(noise)
-        densities.append(_mean_density(data, mean, variance[:, None], noise))
+        densities.append(mean_density(data, mean, variance[:, None], noise))
     return densities
 
 
@@ -32,10 +32,10 @@ def exact_held_out_density(data: Data, point: Hyperparameters) -> float:
     """Mean leave-one-out log density under an exact posterior, at the point's noise."""
     posterior, _ = GaussianPosterior.fit(data, point)
     mean, variance = posterior.leave_one_out(data)
-    return _mean_density(data, mean, variance, point.alpha)
+    return mean_density(data, mean, variance, point.alpha)
 
 
-def _mean_density(data: Data, mean: Array, variance: Array, noise: float) -> float:
+def mean_density(data: Data, mean: Array, variance: Array, noise: float) -> float:
     """Weighted mean over rows of the targets' log density, summed over outputs."""
     xp = namespace(data.X)
     spread = xp.maximum(variance, 0 * variance) + noise

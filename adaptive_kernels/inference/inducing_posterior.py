@@ -71,6 +71,10 @@ class InducingPosterior(KernelPosterior):
         """Inducing points (m, d)."""
         return self.inducing
 
+    def is_exact(self) -> bool:
+        """False: it was fitted through inducing points."""
+        return False
+
     def effective_dof(self, data: Data) -> float:
         """Tr[(Q + noise)^{-1} Q] per output, Q = A'A the kernel by inducing points."""
         return self.effective

@@ -14,13 +14,18 @@ from .starting_points import SMALL_NOISE, natural_start, natural_starts
 # Index of the first family whose metric comes from the relevance of features.
 FIRST_RELEVANT = 2
 # All starts get half of EXPLORE iterations, the first one and the best FINALISTS get
-# the other half too: enough to rank them, at a small part of a full maximisation.
+# the other half too: enough to rank them, at a small part of a full maximisation. Both
+# were chosen by hand; other numbers have not been measured.
 EXPLORE, FINALISTS = 20, 2
-# Gain in nats per observation by which another start must beat the first one.
+# Gain in nats per observation by which another start must beat the first one. Chosen by
+# hand: it only prefers the first start where two are as good.
 MARGIN = 0.01
 # The same if the first start is isotropic: an adapted metric gains a little by chance.
+# With less, every start gained a little on labels, and fits took three times as long
+# (benchmarks/README.md).
 MARGIN_TO_ISOTROPIC = 0.05
 # The same at a width far below the requested ones, where the metric overfits labels.
+# Chosen by hand; other values have not been measured.
 MARGIN_AT_SMALL_WIDTH = 0.15
 
 

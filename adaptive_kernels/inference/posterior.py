@@ -76,6 +76,10 @@ class Posterior(ABC):
         """The inducing points (m, d), or None if all rows were used."""
         return None
 
+    def is_exact(self) -> bool:
+        """Whether it is that of all rows together, at any hyperparameters."""
+        return True
+
     def weight_covariance(self, data: Data) -> Array | None:
         """Covariance (d, d) of input weights relative to the metric of `point`.
 

@@ -15,7 +15,8 @@ import numpy as np
 # matrix products that cost little beside a factorisation.
 MOST = 500
 # An entry nearer to a bound than this is not mixed with others, so that its bound still
-# applies. Entries are logarithms: this is a factor of e^2 = 7.
+# applies. Entries are logarithms: this is a factor of e^2 = 7. Chosen by hand; other
+# values have not been measured.
 MARGIN = 2.0
 # Tolerance for rounding when a vector is converted to preconditioned coordinates and
 # back.
@@ -43,21 +44,30 @@ class Preconditioner:
     def of(
         cls, origin: np.ndarray, limits: np.ndarray, curvature: np.ndarray | None = None
     ) -> Self:
-        """Coordinates about a point, from the second derivatives there if known."""
+        """Coordinates in which the second derivatives at a point are the identity.
+
+        With the curvature H = L L', these are z = L' (x - origin). Entries of x near a
+        bound are not mixed with others: each is only scaled by the root of its own
+        second derivative, and so are its bounds. Without a usable curvature z is x.
+
+        origin : ndarray (p,), the point
+        limits : ndarray (p, 2), bounds of x
+        curvature : ndarray (p, p) or None, H
+        """
         plain = cls(0 * origin, None, None, limits, limits)
         if curvature is None:
             return plain
         far = np.min(np.abs(limits - origin[:, None]), axis=1) > MARGIN
-        block = np.ix_(far, far)
+        far_block = np.ix_(far, far)
         try:
-            root = np.linalg.cholesky(curvature[block]).T
+            inverse = np.diag(np.sqrt(np.abs(np.diag(curvature))))
+            inverse[far_block] = np.linalg.cholesky(curvature[far_block]).T
+            transform = np.linalg.inv(inverse)
         except np.linalg.LinAlgError:
             return plain
-        inverse = np.diag(np.sqrt(np.abs(np.diag(curvature))))
-        inverse[block] = root
         box = (limits - origin[:, None]) * np.diag(inverse)[:, None]
         box[far] = -np.inf, np.inf
-        return cls(origin, np.linalg.inv(inverse), inverse, box, limits)
+        return cls(origin, transform, inverse, box, limits)
 
     def to_preconditioned(self, point: np.ndarray) -> np.ndarray:
         """Convert a point x to z."""

@@ -51,28 +51,42 @@ class Relevance:
 
 def measure_relevance(data: Data) -> Relevance:
     """Metrics from a forest, from correlations, and from the mean of both."""
-    X, Y, weights = to_numpy(data.X), to_numpy(data.Y), data.weights
-    weights = None if weights is None else to_numpy(weights)
-    X, kept = _scores(X, weights)
-    X = np.clip(X, -CLIP, CLIP)
-    targets, _ = _scores(Y, weights)
+    weights = None if data.weights is None else to_numpy(data.weights)
+    X, varies = _scores(to_numpy(data.X), weights)
+    targets, _ = _scores(to_numpy(data.Y), weights)
     if X.shape[1] == 0 or targets.shape[1] == 0 or len(X) < 2 * LEAF:
         return Relevance()
-    forest, explained = _forest(X, targets, weights)
-    found = [forest, _moments(X, np.clip(targets, -CLIP, CLIP), weights)]
-    found = [shares / shares.sum() for shares in found if shares.sum() > 0]
-    if X.shape[1] == 1 or not found:
+    X = np.clip(X, -CLIP, CLIP)
+    by_forest, explained = _forest(X, targets, weights)
+    by_moments = _moments(X, np.clip(targets, -CLIP, CLIP), weights)
+    rankings = [s / s.sum() for s in (by_forest, by_moments) if s.sum() > 0]
+    if X.shape[1] == 1 or not rankings:
         return Relevance(explained=explained)
-    if len(found) == 2:
-        found.append(np.mean(found, axis=0))
-    families = [[shares] for shares in found]
-    families.append([shares for s in (found[0], found[-1]) for shares in _leading(s)])
-    restarts = [[shares] for shares in _drawn(found[-1])]
+    if len(rankings) == 2:
+        rankings.append(np.mean(rankings, axis=0))
+    families, restarts = _families(rankings)
 
     def roots(families: list[list[np.ndarray]]) -> tuple[list[np.ndarray], ...]:
-        return tuple([_root(shares, kept) for shares in family] for family in families)
+        return tuple(
+            [_root(shares, varies) for shares in family] for family in families
+        )
 
     return Relevance(roots(families), roots(restarts), explained)
+
+
+def _families(
+    rankings: list[np.ndarray],
+) -> tuple[list[list[np.ndarray]], list[list[np.ndarray]]]:
+    """Families of shares to start from, and further ones to restart from.
+
+    rankings : the shares of the features by the forest, by moments, and the mean of
+        both; or a single one, if only one of them finds anything
+    """
+    first, last = rankings[0], rankings[-1]
+    families = [[shares] for shares in rankings]
+    families.append([*_leading(first), *_leading(last)])
+    restarts = [[shares] for shares in _drawn(last)]
+    return families, restarts
 
 
 def _leading(shares: np.ndarray) -> Iterator[np.ndarray]:
@@ -108,13 +122,17 @@ def _scores(
     """Standard scores of the columns that vary, and a mask (d,) of these columns."""
     mean = np.average(values, axis=0, weights=weights)
     spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
-    kept = spread > 0
-    return (values - mean)[:, kept] / spread[kept], kept
+    varies = spread > 0
+    return (values - mean)[:, varies] / spread[varies], varies
 
 
-def _root(shares: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    metric = np.ones(len(kept))
-    metric[kept] = np.maximum(len(shares) * shares, LEAST)
+def _root(shares: np.ndarray, varies: np.ndarray) -> np.ndarray:
+    """Root of the metric whose entries are proportional to shares, of mean one.
+
+    varies : mask of the columns that the shares belong to; the others have entry one
+    """
+    metric = np.ones(len(varies))
+    metric[varies] = np.maximum(len(shares) * shares, LEAST)
     return np.sqrt(metric)
 
 

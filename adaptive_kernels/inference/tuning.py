@@ -27,7 +27,7 @@ def tune_isotropic(problem: EvidenceProblem) -> Solution:
         best = maximize_evidence(sample, sample.best_point(families[0]))
     else:
         _, best = explore(sample, families)
-        if best.n_iter == EXPLORE:
+        if best.n_iter == EXPLORE:  # all that `explore` allows: not at the maximum yet
             best = continued(sample, best)
     return refine(problem, best)
 

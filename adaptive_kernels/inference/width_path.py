@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from math import inf, isinf, log
 from typing import cast
 
+from .evidence import Hyperparameters
 from .evidence_problem import EvidenceProblem
 from .missed_structure import noise_share
 from .multi_start import (
@@ -31,9 +32,10 @@ FREE_WIDTH = 0.1
 # Largest factor from one width to the next; widths between are added where necessary.
 STEP = 10.0
 # Gain in nats by which a solution from above must beat one from below: within the
-# tolerance of the optimizer both may be so far from their maxima.
+# tolerance of the optimizer both may be so far from their maxima. Chosen by hand.
 BETTER = 0.5
-# Gain per observation from which adaptation counts as having found structure.
+# Gain in nats per observation from which adaptation counts as having found structure.
+# Chosen by hand; other values have not been measured.
 FOUND = 0.02
 
 
@@ -108,7 +110,7 @@ def start_path(
     isotropic = isotropic or tune_isotropic(problem)
     free_width = free_width or min(width, max(FREE_WIDTH, width / STEP))
     path = WidthPath(isotropic, problem.observations(), relevance.explained, free_width)
-    if start_index == 0:  # the isotropic start
+    if start_index == 0:  # the isotropic start, which has been solved already
         return path
     starts = families(problem, isotropic, relevance)
     if start_index is not None:
@@ -119,23 +121,39 @@ def start_path(
             _, path.free = explore(free_problem, [all_starts[start_index]])
             path.start_index = start_index
             return path
+    _explore_all(problem, path, starts, relevance, min(width, FREE_WIDTH))
+    return path
+
+
+def _explore_all(
+    problem: EvidenceProblem,
+    path: WidthPath,
+    starts: list[list[Hyperparameters]],
+    relevance: Relevance,
+    least_width: float,
+) -> None:
+    """Put the best of all starts into a new path.
+
+    The starts are explored at the path's `free_width`, and in the cases that
+    `start_path` describes again at `least_width`.
+    """
     winner, found = explore(
-        problem.at_width(free_width), starts, margin=MARGIN_TO_ISOTROPIC
+        problem.at_width(path.free_width), starts, margin=MARGIN_TO_ISOTROPIC
     )
     explained = 1 - noise_share(found, problem.data)
-    missed = explained < relevance.explained
-    if missed or (winner == 0 and path.free_width > FREE_WIDTH):
-        path.free_width = min(width, FREE_WIDTH)
+    if explained < relevance.explained:
+        again = True
+        starts = [*starts, *restarts(problem, relevance)]
         # A forest has found structure, so a small gain is unlikely to be chance.
-        margin = MARGIN_TO_ISOTROPIC if missed else MARGIN_AT_SMALL_WIDTH
-        if missed:
-            starts = [*starts, *restarts(problem, relevance)]
-        winner, found = explore(
-            problem.at_width(path.free_width), starts, margin=margin
-        )
+        margin = MARGIN_TO_ISOTROPIC
+    else:
+        again = winner == 0 and path.free_width > FREE_WIDTH
+        margin = MARGIN_AT_SMALL_WIDTH
+    if again:
+        path.free_width = least_width
+        winner, found = explore(problem.at_width(least_width), starts, margin=margin)
     if winner > 0:
         path.start_index, path.free = winner, found
-    return path
 
 
 def needs_relevance(start_index: int | None) -> bool:

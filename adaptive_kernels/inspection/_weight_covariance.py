@@ -292,7 +292,12 @@ class WeightCovarianceDisplay:
 
 
 def _whitened(covariance, direction, metric_sqrt):
-    """Covariance and direction with the root of the kernel's metric divided out."""
+    """Covariance and direction in the coordinates that the prior of the weights sees.
+
+    There, with the root of the kernel's metric divided out, the prior is isotropic. A
+    direction of wrong length is returned as it is: the display refuses it. The result
+    are arguments of the display.
+    """
     if covariance.ndim == 1:
         covariance = np.diag(covariance)
     if metric_sqrt is not None:

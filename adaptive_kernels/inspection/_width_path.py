@@ -190,6 +190,10 @@ class WidthPathDisplay:
         )[0]
 
     def _label_widths(self, finite, at_infinity):
+        """Label the widths; of more than seven only powers of ten, or every other.
+
+        at_infinity : float or None, where infinite width is drawn
+        """
         ticks = list(finite)
         if len(ticks) > 7:
             ticks = [w for w in ticks if np.isclose(np.log10(w) % 1, 0)] or ticks[::2]

@@ -6,11 +6,20 @@ by the variances. No array of derivatives of the kernel by parameters is formed.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Self
 
-from .._arrays import Array, block_size, in_threads, namespace, set_diagonal
+import numpy as np
+
+from .._arrays import (
+    Array,
+    block_size,
+    in_threads,
+    index_like,
+    namespace,
+    set_diagonal,
+)
 from ._recursion import Network, Variances, slices_of, variances
 
 
@@ -54,7 +63,9 @@ class _Reverse:
 
     Call `block` for all blocks, then `diagonal` once for the result. In the code `ks`
     and `ts` are K_l and T_l of a block, `ds` the D between them, and names that end in
-    "bar" are derivatives of the sum by K_{l+1} (sbar), T_{l+1} (tbar) and D (dbar).
+    "bar" are derivatives of the sum by K_{l+1} (sbar), T_{l+1} (tbar) and D (dbar). An
+    entry of K_{l+1} depends on the variances of its row and column: `q` has for every
+    layer the derivatives (n,) by these, summed over blocks.
     """
 
     def __init__(self, F: Array, raw: Array, network: Network, v: Variances) -> None:
@@ -67,7 +78,8 @@ class _Reverse:
         """Add the block of rows i and columns j with its part a of the cotangent."""
         xp, network = namespace(a), self.network
         q1, q2 = self.v.take(i, 0), self.v.take(j, 1)
-        ks, ts, ds = self._tape(self.F[i, :] @ self.F[j, :].T, q1, q2)
+        pairs = self.F[i, :] @ xp.matrix_transpose(self.F[j, :])
+        ks, ts, ds = self._tape(pairs, q1, q2)
         mirrored = 1.0 if i == j else 2.0
         sbar = tbar = a
         for layer in reversed(range(network.depth)):
@@ -81,8 +93,8 @@ class _Reverse:
                 g1 += dbar * d1
                 g2 += dbar * d2
                 tbar = tbar * d
-            self.q[layer][i] += mirrored * xp.sum(g1, axis=1)
-            self.q[layer][j] += mirrored * xp.sum(g2, axis=0)
+            self.q[layer][i] += mirrored * xp.sum(g1, axis=-1)
+            self.q[layer][j] += mirrored * xp.sum(g2, axis=-2)
             sbar = kbar + tbar if network.is_ntk else kbar
             if layer > 0:
                 weight = xp.sum(sbar * (ks[layer] - network.bias_variance))
@@ -124,7 +136,15 @@ class _Reverse:
         return ks, ts, ds
 
     def diagonal(self, a: Array) -> Cotangents:
-        """Add the diagonal a of the cotangent, and return all derivatives."""
+        """Add the diagonal a of the cotangent, and return all derivatives.
+
+        With q_l and t_l the diagonals of K_l and T_l, from the last layer backwards,
+
+            tbar_l = D(q_l) tbar_{l+1},
+            sbar_l = q'_l + S'(q_l) sbar_{l+1} + t_l D'(q_l) tbar_{l+1} + tbar_l,
+
+        where q'_l is what `block` has summed and sbar = tbar = a behind the last layer.
+        """
         xp, network, v = namespace(a), self.network, self.v
         sbar = tbar = a
         for layer in reversed(range(network.depth)):
@@ -140,7 +160,7 @@ class _Reverse:
                     below = v.slopes[layer - 1][2] * v.t[layer - 1]
                     weight += xp.sum(tbar * below)
                 self._later(layer, xp.sum(sbar), weight)
-        self.hx += sbar[:, None] * self.raw
+        self.hx += sbar[..., None] * self.raw
         gains = [float(gain) for gain in self.log_gains]
         return Cotangents(self.hx, float(self.bias), gains)
 
@@ -191,6 +211,38 @@ def vector_jacobian(
         return reverse
 
     return reduce(_Reverse.absorb, in_threads(panels, slices, F)).diagonal(diagonal)
+
+
+def vector_jacobian_of_sets(
+    X: Array, F: Array, network: Network, v: Variances, cotangents: Array
+) -> Cotangents:
+    """Gradient of the sum over small sets of sum_ij A_ij K_ij, A symmetric.
+
+    Parameters
+    ----------
+    X : array (b, k, d)
+        Inputs of the rows of each set, before the metric is applied.
+    F : array (b, k, d + 1)
+        `features` of X.
+    network : Network
+    v : Variances
+        `variances` of F.
+    cotangents : array (b, k, k)
+        A of each set. Its diagonal is set to zero here.
+
+    Returns
+    -------
+    Cotangents
+        Derivatives by all rows, (b k, d + 1): set after set.
+    """
+    xp, places = namespace(X), index_like(np.arange(X.shape[1]), X)
+    raw = xp.concat([xp.ones_like(X[..., :1]), X], axis=-1)
+    on_diagonal = 1.0 * cotangents[:, places, places]
+    cotangents[:, places, places] = 0 * on_diagonal
+    reverse, every_set = _Reverse(F, raw, network, v), slice(None)
+    reverse.block(every_set, every_set, cotangents)
+    found = reverse.diagonal(on_diagonal)
+    return replace(found, hx=xp.reshape(found.hx, (-1, F.shape[-1])))
 
 
 def cross_vector_jacobian(

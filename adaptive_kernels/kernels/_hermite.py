@@ -50,6 +50,15 @@ class HermiteActivation(Activation):
     slope: Function | None = None
     name = "hermite"
 
+    def __post_init__(self) -> None:
+        try:
+            hash(self)
+        except TypeError:
+            raise ValueError(
+                f"activation must be hashable, got {self.function!r}: tables of its "
+                "moments are kept by it. Pass a function that calls it."
+            ) from None
+
     def __call__(self, z: Array) -> Array:
         return self.function(z)
 

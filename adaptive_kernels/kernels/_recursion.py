@@ -17,12 +17,15 @@ are symmetric to each other only one.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from .._arrays import (
     Array,
     asarray_like,
     block_size,
     empty,
     in_threads,
+    index_like,
     mirror_lower,
     namespace,
     set_diagonal,
@@ -86,9 +89,13 @@ class Variances:
         return self.ntk if is_ntk else self.nngp
 
     def take(self, rows: slice, axis: int) -> list[Array]:
-        """Variances `q` of some rows: (b, 1) each for axis 0, (1, b) for axis 1."""
-        index = (rows, None) if axis == 0 else (None, rows)
-        return [q[index] for q in self.q]
+        """Variances `q` of some rows: (b, 1) each for axis 0, (1, b) for axis 1.
+
+        If the rows are those of sets, (b, k), the slice takes sets: (b, k, 1) or
+        (b, 1, k).
+        """
+        index = (..., None) if axis == 0 else (..., None, slice(None))
+        return [q[rows][index] for q in self.q]
 
 
 def apply_metric_sqrt(X: Array, metric_sqrt: Array | None) -> Array:
@@ -108,18 +115,18 @@ def features(X: Array, network: Network, metric_sqrt: Array | None = None) -> Ar
     """Rows f with f f' = bias_variance + (weight_variance / d) X M X', M = R R'.
 
     `metric_sqrt` is R: None for the identity, (d,) for a diagonal, or (d, d). The
-    network's origin is subtracted from X first.
+    network's origin is subtracted from X first. X is (n, d), or (b, k, d) for sets.
     """
     xp = namespace(X)
     X = apply_metric_sqrt(centered(X, network.origin), metric_sqrt)
-    X = X * (network.weight_variance / X.shape[1]) ** 0.5
-    bias = xp.zeros_like(X[:, :1]) + network.bias_variance**0.5
-    return xp.concat([bias, X], axis=1)
+    X = X * (network.weight_variance / X.shape[-1]) ** 0.5
+    bias = xp.zeros_like(X[..., :1]) + network.bias_variance**0.5
+    return xp.concat([bias, X], axis=-1)
 
 
 def variances(F: Array, network: Network) -> Variances:
-    """Run the diagonal recursion on the rows of F."""
-    q = [namespace(F).sum(F * F, axis=1)]
+    """Run the diagonal recursion on the rows of F, (n, d + 1) or (b, k, d + 1)."""
+    q = [namespace(F).sum(F * F, axis=-1)]
     t, slopes, duals = [q[0]], [], []
     for layer in range(network.depth):
         duals.append(network.activation.for_variances(q[-1]))
@@ -227,3 +234,19 @@ def symmetric_matrices(
     in_threads(panels, slices, F)
     nngp = set_diagonal(matrices[0], v.nngp)
     return nngp, set_diagonal(matrices[1], v.ntk) if network.is_ntk else None
+
+
+def matrices_of_sets(F: Array, network: Network, v: Variances | None = None) -> Array:
+    """Kernel matrices (b, k, k) among the rows of each of b small sets.
+
+    F are the features (b, k, d + 1) of their rows, and `v` the variances of F.
+    """
+    v = variances(F, network) if v is None else v
+    everything = slice(None)
+    pairs = F @ namespace(F).matrix_transpose(F)
+    q1, q2 = v.take(everything, 0), v.take(everything, 1)
+    block = _pair_block(pairs, q1, q2, network, v.duals)
+    K: Array = block[int(network.is_ntk)]
+    places = index_like(np.arange(F.shape[1]), F)
+    K[:, places, places] = v.kernel(network.is_ntk)
+    return K

@@ -217,23 +217,26 @@ def _of_features(F, classes):
         means.append(xp.mean(rows, axis=0))
         within.append(float(xp.sum((rows - means[-1]) ** 2)) / len(members))
     means = xp.stack(means)
+    # F is centred up to rounding. What is left of its mean would be seen if all class
+    # means were equal.
     shares = asarray_like(classes.counts / len(classes.index), F)
     distance = to_numpy(xp.sum((means - shares @ means) ** 2, axis=1))
     return np.asarray(within), distance, rounding
 
 
 def _of_gram(gram, classes):
+    """The same as `_of_features` from a Gram matrix, by s_i and r_i of this module."""
     moved = gram.from_first_row()
     labels = index_like(classes.index, gram.rows)
-    own, every = 0 * moved.shift, 0 * moved.shift
+    class_sums, all_sums = 0 * moved.shift, 0 * moved.shift
     for i, j, K in moved.blocks():
-        same = K * as_float64(labels[i, None] == labels[None, j])
-        _add_sums(every, K, i, j)
-        _add_sums(own, same, i, j)
-    own = to_numpy(own) / classes.counts[classes.index]
-    every = to_numpy(every) / len(classes.index)
-    within = classes.average(to_numpy(moved.diagonal()) - own)
-    distance = classes.average(own - 2 * every) + np.mean(every)
+        same_class = as_float64(labels[i, None] == labels[None, j])
+        _add_sums(class_sums, K * same_class, i, j)
+        _add_sums(all_sums, K, i, j)
+    s = to_numpy(class_sums) / classes.counts[classes.index]
+    r = to_numpy(all_sums) / len(classes.index)
+    within = classes.average(to_numpy(moved.diagonal()) - s)
+    distance = classes.average(s - 2 * r) + np.mean(r)
     rounding = ROUNDING * gram.mean_square()
     return np.maximum(within, 0.0), np.maximum(distance, 0.0), rounding
 

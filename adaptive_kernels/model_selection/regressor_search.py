@@ -49,6 +49,7 @@ _SHARED = (
     "optimizer",
     "n_restarts_optimizer",
     "n_inducing",
+    "n_neighbors",
     "normalize_y",
     "max_iter",
     "tol",
@@ -105,6 +106,8 @@ class AdaptiveKernelRegressorCV(
     n_inducing : int, default=None
         None fits members exactly. A number fits them with this many inducing points,
         for more rows than n x n matrices allow, and with one scaling only.
+    n_neighbors : int, default=None
+        As for `AdaptiveKernelRegressor`, for the members of the mixture.
     normalize_y : bool, default=True
         Fit to centred targets of unit variance. Predictions are in the units of y.
     max_iter : int, default=50
@@ -194,6 +197,7 @@ class AdaptiveKernelRegressorCV(
         optimizer: Literal["evidence"] | None = "evidence",
         n_restarts_optimizer: int = 0,
         n_inducing: int | None = None,
+        n_neighbors: int | None = None,
         normalize_y: bool = True,
         max_iter: int = 50,
         tol: float = 0.2,
@@ -213,6 +217,7 @@ class AdaptiveKernelRegressorCV(
         self.optimizer = optimizer
         self.n_restarts_optimizer = n_restarts_optimizer
         self.n_inducing = n_inducing
+        self.n_neighbors = n_neighbors
         self.normalize_y = normalize_y
         self.max_iter = max_iter
         self.tol = tol
@@ -266,11 +271,9 @@ class AdaptiveKernelRegressorCV(
             kernels, self.covariance_types, widths=self.widths, scalings=self.scalings
         )
         check_device(self.device)
-        if self.n_inducing is not None and len(self.scalings) > 1:
-            raise ValueError(
-                "n_inducing takes one scaling only: any other one needs all training "
-                "rows at once."
-            )
+        single = (self.n_inducing, self.n_neighbors) != (None, None)
+        if single and len(self.scalings) > 1:
+            raise ValueError("n_inducing and n_neighbors take one scaling only.")
         return kernels
 
     def _splitter(self, n_samples):

@@ -76,6 +76,7 @@ def sparse_mixture(log_densities, best, counts, tolerance=None):
     and again, as long as the log likelihood stays within it. Candidates with a density
     that is not finite are not mixed.
 
+    best : int, index of a candidate
     tolerance : float, or None for `acceptable_loss(counts)`
     """
     alone = Mixture(np.array([best]), np.ones(1), counts @ log_densities[:, best])
@@ -88,8 +89,9 @@ def sparse_mixture(log_densities, best, counts, tolerance=None):
     if alone.log_likelihood >= enough:
         return alone
     while len(mixture.indices) > 1:
-        heavier = mixture.indices[:-1], counts, mixture.weights[:-1]
-        fewer = best_mixture(log_densities, *heavier)
+        # Members are sorted by decreasing weight: all but the last one remain.
+        heavier, start = mixture.indices[:-1], mixture.weights[:-1]
+        fewer = best_mixture(log_densities, heavier, counts, start)
         if fewer.log_likelihood < enough:
             break
         mixture = fewer
@@ -129,7 +131,7 @@ def _moments(members, X, return_cov=False):
     """List of the members' means, and list of their standard deviations or covs."""
     options = {"return_cov": True} if return_cov else {"return_std": True}
     if return_cov:
-        n_outputs = members[0].dual_coef_.shape[1]
+        n_outputs = members[0]._targets.mean.shape[0]
         check_joint_memory(X, X.shape[0], n_outputs, len(members))
     predictions = [member.predict(X, **options) for member in members]
     return [list(values) for values in zip(*predictions, strict=True)]

@@ -23,11 +23,16 @@ from ..inference.subsampling import random_rows
 from ..inference.width_path import WidthPath, needs_relevance
 
 # A fold has missed structure if its gain, in nats per observation, is below MISSED
-# times that of the best fold, less CHANCE for differences by chance.
+# times that of the best fold, less CHANCE for differences by chance. Both were chosen
+# by hand; other values have not been measured.
 MISSED, CHANCE = 0.5, 0.1
 # Iterations of the final fits to all rows. Thirty on 3000 rows of bicycle hire gave an
 # RMSE of 0.224 for 0.228, at three times the cost.
 REFINE_ITER = 10
+# Options of `_fit_path`: explore all families of starts, or take the isotropic start,
+# which with a `first_path` means its solutions.
+EXPLORE_ALL: dict[str, int | None] = {"start_index": None}
+NO_EXPLORATION: dict[str, int | None] = {"start_index": 0}
 
 
 @dataclass
@@ -96,12 +101,12 @@ class WidthPathSearch:
     def _task(self, pair, i, candidates, afresh):
         """The joblib task that extends a path on a fold; it gets only rows it needs."""
         fold = self.folds[i]
-        start = {"start_index": None} if afresh else self._start(pair, i)
-        seen = needs_relevance(start["start_index"])
+        start = EXPLORE_ALL if afresh else self._start_options(pair, i)
+        relevance_needed = needs_relevance(start["start_index"])
         return delayed(extended_path)(
             self.templates[pair],
             self._rows(fold.train),
-            self._rows(fold.relevance) if seen else None,
+            self._rows(fold.relevance) if relevance_needed else None,
             self._rows(fold.held_out),
             self.score,
             candidates,
@@ -113,18 +118,18 @@ class WidthPathSearch:
         """Whether adaptation has gained on all folds of a pair; False for None."""
         return pair is not None and all(p.widths.found() for p in self.paths[pair])
 
-    def _start(self, pair, i):
-        """Where the path of a pair on a fold starts: options of `_fit_path`."""
+    def _start_options(self, pair, i):
+        """Where the path of a pair on fold i starts: options of `_fit_path`."""
         first = self._first_pair(pair)
         if first is None:
-            few = len(self.folds[i].train) <= subsampling.FEW_ROWS
-            return {"start_index": None} if few else self._winning_start(pair)
-        kin = self.paths[first][i].widths
-        explored = pair in self.explored and not kin.found()
-        return {
-            "first_path": kin,
-            **(self._winning_start(pair) if explored else {"start_index": 0}),
-        }
+            few_rows = len(self.folds[i].train) <= subsampling.FEW_ROWS
+            return EXPLORE_ALL if few_rows else self._winning_start(pair)
+        first_path = self.paths[first][i].widths
+        if first_path.found() or pair not in self.explored:
+            start = NO_EXPLORATION
+        else:
+            start = self._winning_start(pair)
+        return {"first_path": first_path, **start}
 
     def _winning_start(self, pair):
         """The family of starts that won on a sample of all rows, and its width."""
@@ -229,11 +234,17 @@ class WidthPathSearch:
         return [found[key] for key in keys]
 
     def _by_width(self, fit, keys, rows, **options):
-        """Dict, candidate -> result of `fit`; one call fits all scalings of a width."""
-        groups = {}
+        """Call `fit` once for each (pair, width), with all scalings of these keys.
+
+        fit : `scored_again` or `fitted_to_all`, which returns one result per scaling
+        keys : list of (pair, (width, scaling))
+
+        Returns a dict, key -> result.
+        """
+        scalings_at = {}
         for pair, (width, scaling) in keys:
-            groups.setdefault((pair, width), []).append(scaling)
-        results = self._each(
+            scalings_at.setdefault((pair, width), []).append(scaling)
+        calls = (
             delayed(fit)(
                 self.templates[pair],
                 rows,
@@ -242,15 +253,14 @@ class WidthPathSearch:
                 self._solutions(pair, width),
                 **options,
             )
-            for (pair, width), scalings in groups.items()
+            for (pair, width), scalings in scalings_at.items()
         )
-        return {
-            (pair, (width, scaling)): result
-            for ((pair, width), scalings), found in zip(
-                groups.items(), results, strict=True
-            )
-            for scaling, result in zip(scalings, found, strict=True)
-        }
+        results = {}
+        answers = zip(scalings_at.items(), self._each(calls), strict=True)
+        for ((pair, width), scalings), found in answers:
+            for scaling, result in zip(scalings, found, strict=True):
+                results[pair, (width, scaling)] = result
+        return results
 
     def counts(self, folds):
         """Weights of the rows held out, fold after fold; all folds have equal sums."""
@@ -322,6 +332,7 @@ def _quietly():
 
 def scored_again(estimator, train, width, scalings, starts, score, held_out):
     """List of (score, log densities, Solution), one for each scaling of a width."""
+    estimator = clone(estimator).set_params(n_neighbors=None)
     models = _at_scalings(estimator, train, width, scalings, starts, estimator.max_iter)
     return [(*score(model, *held_out), model._tuned.solution) for model in models]
 
@@ -339,11 +350,17 @@ def fitted_to_all(estimator, rows, width, scalings, starts):
 
 
 def _at_scalings(estimator, train, width, scalings, starts, max_iter):
-    """Models of one width, one for each scaling: the first is tuned, others solved."""
-    model = clone(estimator).set_params(
+    """Models of one width, one for each scaling.
+
+    Hyperparameters are tuned at scaling 1 whatever the scaling of a model. So only the
+    first model is tuned, from `starts` and for `max_iter` iterations. The others take
+    its values and solve the theory again.
+    """
+    first = clone(estimator).set_params(
         width=width, scaling=scalings[0], max_iter=max_iter
     )
     with _quietly():
-        model._fit_checked(train, starts=starts)
-        model.set_params(max_iter=estimator.max_iter)
-        return [model, *(model._at_scaling(scaling) for scaling in scalings[1:])]
+        first._fit_checked(train, starts=starts)
+        first.set_params(max_iter=estimator.max_iter)
+        others = [first._at_scaling(scaling) for scaling in scalings[1:]]
+    return [first, *others]

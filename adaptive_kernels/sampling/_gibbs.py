@@ -121,11 +121,14 @@ def _is_linear(activation):
 class Gibbs:
     """Draws the layers one after the other, each exactly given all others.
 
-    Let H be the inputs of a layer, A the linear map from its units to the outputs, and
-    Z the targets minus the contribution of biases above. Matheron's rule turns a draw
-    from the prior, W0 and noise e, into a draw from the posterior:
+    Let H (n, p) be the inputs of a layer with weights W (p, units), A (units, outputs)
+    the linear map from its units to the outputs, and T (n, outputs) the targets minus
+    the contribution of biases above, so that T = H W A + noise. Matheron's rule turns a
+    draw from the prior, W0 and noise e, into a draw from the posterior:
 
-        W = W0 + H' V A',    alpha V + H H' V A'A = Z - H W0 A - e.
+        W = W0 + H' V A',    alpha V + H H' V A'A = T - H W0 A - e.
+
+    Weights, H, A and T of all chains are stacked along a first axis.
 
     U, s, Vt : singular value decomposition of the first layer's inputs
     """
@@ -139,24 +142,26 @@ class Gibbs:
 
     @classmethod
     def of(cls, posterior, n_chains, rng):
+        """A sampler of a posterior; decomposes the training rows once."""
         return cls(
             posterior, n_chains, rng, *np.linalg.svd(posterior.F, full_matrices=False)
         )
 
     @property
     def slope(self):
+        """Slope of the linear activation."""
         return self.posterior.network.activation.positive
 
     def sweep(self, weights):
         """New weights of every layer, from the first to the readout."""
-        weights, Z = list(weights), self.posterior.F
+        weights, units = list(weights), self.posterior.F
         for layer, (A, offset) in enumerate(self._above(weights)):
-            target = self.posterior.Y - offset
+            T = self.posterior.Y - offset
             draw = self._hidden_layer if layer else self._first_layer
-            weights[layer] = draw(Z, A, target)
-            Z = self.posterior.preactivations(Z, weights, layer)
-            Z *= self.slope
-        weights[-1] = self._readout(self.posterior.readout_gain * Z)
+            weights[layer] = draw(units, A, T)
+            units = self.posterior.preactivations(units, weights, layer)
+            units *= self.slope
+        weights[-1] = self._readout(self.posterior.readout_gain * units)
         return weights
 
     def _above(self, weights):
@@ -171,18 +176,22 @@ class Gibbs:
             above.insert(0, (A, offset))
         return above
 
-    def _first_layer(self, F, A, target):
-        """Draw the first layer. Its inputs are fixed, and rotated H H' = diag(s^2)."""
+    def _first_layer(self, F, A, T):
+        """Draw the first layer. Its inputs F = U s V' never change.
+
+        F and T are multiplied by U' first: then H = s V' and H H' = diag(s^2).
+        """
         H = self.s[:, None] * self.Vt
 
         def ridge(residual, scales):
             spread = self.posterior.alpha + self.s[:, None] ** 2 * scales[:, None, :]
             return H.T @ (residual / spread)
 
-        return self._layer(H, A, self.U.T @ target, ridge)
+        return self._layer(H, A, self.U.T @ T, ridge)
 
-    def _hidden_layer(self, Z, A, target):
-        H = self.posterior.gain * Z
+    def _hidden_layer(self, units, A, T):
+        """Draw a later layer, whose inputs are the units of the layer below."""
+        H = self.posterior.gain * units
         if self.posterior.bias:
             ones = np.full_like(H[..., :1], sqrt(self.posterior.network.bias_variance))
             H = np.concatenate([ones, H], axis=-1)
@@ -192,25 +201,33 @@ class Gibbs:
             solved = _ridge(H[:, None], each, self.posterior.alpha, scales)
             return solved[..., 0].mT
 
-        return self._layer(H, A, target, ridge)
+        return self._layer(H, A, T, ridge)
 
-    def _layer(self, H, A, target, ridge):
-        """Draw a layer by Matheron's rule, in the eigenbasis of A'A."""
+    def _layer(self, H, A, T, ridge):
+        """Draw a layer by Matheron's rule, in the eigenbasis of A'A.
+
+        There each column v of V solves (alpha + scale H H') v = residual with its own
+        eigenvalue, the scale.
+
+        ridge : callable, (residuals, scales) -> H' V
+        """
         scales, rotation = np.linalg.eigh(A.mT @ A)
-        W, noise = self._prior(H.shape[-1], A.shape[1]), self._noise(target.shape[-2:])
-        residual = (target - H @ (W @ A) - noise) @ rotation
+        W, noise = self._prior(H.shape[-1], A.shape[1]), self._noise(T.shape[-2:])
+        residual = (T - H @ (W @ A) - noise) @ rotation
         W += ridge(residual, np.maximum(scales, 0)) @ (A @ rotation).mT
         return W
 
     def _readout(self, H):
+        """Draw the readout from its inputs H, by Matheron's rule with A = 1."""
         Y, alpha = self.posterior.Y, self.posterior.alpha
         a = self._prior(H.shape[-1], Y.shape[-1])
         residual = Y - H @ a - self._noise(Y.shape[-2:])
         a += _ridge(H, residual, alpha, np.ones(len(H)))
         return a
 
-    def _prior(self, inputs, units):
-        return self.rng.standard_normal((self.n_chains, inputs, units))
+    def _prior(self, n_inputs, n_units):
+        """Standard normal weights of one layer, for all chains."""
+        return self.rng.standard_normal((self.n_chains, n_inputs, n_units))
 
     def _noise(self, shape):
         noise = self.rng.standard_normal((self.n_chains, *shape))

@@ -92,11 +92,11 @@ class Posterior:
             for part, shape in zip(parts, self.shapes, strict=True)
         ]
 
-    def preactivations(self, Z, weights, layer):
-        """Pre-activations of a layer, from the units Z below it or from F."""
+    def preactivations(self, units, weights, layer):
+        """Pre-activations of a layer, from the units of the layer below, or from F."""
         if layer == 0:
-            return Z @ weights[0]
-        H = Z @ weights[layer][:, self.bias :]
+            return units @ weights[0]
+        H = units @ weights[layer][:, self.bias :]
         H *= self.gain
         if self.bias:
             H += sqrt(self.network.bias_variance) * weights[layer][:, :1]
@@ -104,10 +104,10 @@ class Posterior:
 
     def outputs(self, F, weights):
         """Network values (chains, rows of F, C)."""
-        Z = F
+        units = F
         for layer in range(self.network.depth):
-            Z = self.network.activation(self.preactivations(Z, weights, layer))
-        return self.readout_gain * (Z @ weights[-1])
+            units = self.network.activation(self.preactivations(units, weights, layer))
+        return self.readout_gain * (units @ weights[-1])
 
     def state(self, position):
         """The State at a position, with its energy and gradient."""

@@ -91,7 +91,7 @@ def generator(random_state):
 
 @contextmanager
 def progress_bar(show, total):
-    """Give a function that advances the bar by one draw."""
+    """Show a bar in a `with` block; give the function that advances it by a draw."""
     if not show:
         yield lambda: None
         return

@@ -52,6 +52,13 @@ def _short(values):
     return values[:-1]
 
 
+class _Unhashable:
+    __hash__ = None
+
+    def __call__(self, values):
+        return np.tanh(values)
+
+
 def _named(*values):
     return {repr(value): value for value in values}
 
@@ -99,6 +106,7 @@ SPOILED_KERNELS = {
     ("activation", "a number"): {"activation": 3},
     ("activation", "diverging"): {"activation": _diverging},
     ("activation", "of a wrong shape"): {"activation": _short},
+    ("activation", "unhashable"): {"activation": _Unhashable()},
     ("depth", "0"): {"depth": 0},
     ("depth", "1.5"): {"depth": 1.5},
     ("depth", "nan"): {"depth": nan},
@@ -203,7 +211,7 @@ INVALID = {
     | {"negative": np.negative, "short": _short},
     "n_components": _named(0, -1, 1.5, None, "few"),
     "activation": _named("no_such", 3, None)
-    | {"diverging": _diverging, "short": _short},
+    | {"diverging": _diverging, "short": _short, "unhashable": _Unhashable()},
     "gain": _named(-1.0, nan, inf, None, "big", 1e300),
     "gradient": _named("none", None),
     "residual": _named("half", None),

@@ -44,6 +44,12 @@ def check(case):
 
 
 FOUND = {
+    "runs that make no iteration": Case(
+        Model("AdaptiveKernelClassifierCV", (("cv", "3"),)),
+        Table(n=11, d=1, seed=31),
+        Labels(11, (4,), seed=49),
+        "1e-70 to 1e70",
+    ),
     "forest without a useful split": Case(
         Model("AdaptiveKernelClassifier"), Table(n=8, d=1, seed=24), Labels(8, (4,))
     ),

@@ -67,6 +67,28 @@ def check(case):
 
 
 FOUND = {
+    "outputs that differ by 1e40": Case(
+        Model("NNGPRegressor", (("optimizer", "None"), ("alpha", "1e+50"))),
+        y=Table(d=2, scales=(1e-20, 1e20)),
+    ),
+    "covariance without correlation": Case(
+        Model("AdaptiveKernelRegressorCV"),
+        Table(n=11, seed=72, scales=(1e40,), shift=1e16),
+        Table(n=11, d=1, seed=4, scales=(1e40,)),
+    ),
+    "no spread in a fold": Case(
+        Model("AdaptiveKernelRegressorCV", (("cv", "leave one out"),)),
+        Table(n=30, d=1, seed=41),
+        Table(30, 1, 47, (1e-300,), flaws=("inf",), container="pandas Float64"),
+    ),
+    "kernel that overflows and is not tuned": Case(
+        Model(
+            "AdaptiveKernelRegressor",
+            (("optimizer", "None"), ("kernel", "NNGP largest")),
+        ),
+        Table(n=5, seed=2),
+        Table(n=5, d=1, vector=True),
+    ),
     "sparse y": Case(Model("NTKRegressor"), y=Table(d=1, container="sparse")),
     "eigenvalues to a large power": Case(
         Model("ModifiedSpectrumRegressor", (("spectrum", "1000.0"),)),

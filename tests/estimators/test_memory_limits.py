@@ -81,8 +81,9 @@ def test_covariance_of_many_rows(name, monkeypatch):
     model.predict(rows, return_std=True)
 
 
-def test_every_output_counts(monkeypatch):
-    model = NNGPRegressor().fit(X, np.column_stack([Y, X]))
+@pytest.mark.parametrize("others", [X, np.ones((20, 2))], ids=["vary", "constant"])
+def test_every_output_counts(others, monkeypatch):
+    model = NNGPRegressor().fit(X, np.column_stack([Y, others]))
     monkeypatch.setattr(memory, "free_bytes", lambda like: 13 * 8 * 20**2 - 1)
     with pytest.raises(MemoryError, match="covariance of 20 rows"):
         model.predict(X, return_cov=True)

@@ -68,6 +68,16 @@ def test_results_do_not_depend_on_the_units(name):
             assert_array_equal(predicted(fitted, X[:5]), unit * truth)
 
 
+@pytest.mark.parametrize("name", ["nngp", "search"])
+def test_draws_do_not_depend_on_the_units(name):
+    noise = np.random.default_rng(2).standard_normal(60)  # nothing is correlated
+    for outputs in (noise, np.column_stack([noise, 2.0**30 * Y])):
+        truth = clone(TUNED[name]).fit(X, outputs).sample_y(X[:9], 2)
+        for unit in (2.0**70, 2.0**-70):
+            draws = clone(TUNED[name]).fit(X, unit * outputs).sample_y(X[:9], 2)
+            assert_array_equal(draws, unit * truth)
+
+
 @pytest.mark.parametrize("scale", [1e200, 1e300, 1e-200, 1e-300])
 @pytest.mark.parametrize("name", ALL)
 def test_values_out_of_range_are_named(name, scale):
@@ -121,6 +131,41 @@ def test_kernels_stay_definite_in_scikit_learns_process(cls, activation, dtype):
         assert np.all(np.isfinite(mean)) and np.all(np.isfinite(std))
         exact = process.fit(rows.astype(float), targets.astype(float)).predict(rows)
         assert_array_equal(mean, exact)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:sample_weight sums")
+@pytest.mark.parametrize("name", [name for name in ALL if name != "spectrum"])
+def test_weights_that_no_fit_can_handle_are_named(name):
+    model, heavy = clone(ALL[name]), np.where(np.arange(60) == 7, 1e9, 1.0)
+    for weights in (heavy, 1e-5 * heavy, heavy.astype("f4")):
+        model.fit(X, target(model), weights)
+    with pytest.raises(ValueError, match="^sample_weight sums .* by their mean"):
+        model.fit(X, target(model), 100 * heavy)
+    with pytest.raises(ValueError, match="^sample_weight has values from 1e-08"):
+        model.fit(X, target(model), np.where(heavy > 1, 1e9, 1e-8))
+    if "class_weight" in model.get_params():
+        model.set_params(class_weight={0: 1e8, 1: 1.0})
+        with pytest.raises(ValueError, match="^class_weight times sample_weight sums"):
+            model.fit(X, target(model), np.full(60, 100.0))
+
+
+@pytest.mark.filterwarnings("ignore:sample_weight sums")
+def test_one_row_of_a_classifier_that_weighs_as_much_as_a_billion():
+    """A step of the optimizer of the calibration goes to a slope of e^1394."""
+    rng = np.random.default_rng(4)
+    # Few draws lead there: these do.
+    rng.integers(24), rng.integers(3)
+    rows = rng.standard_normal((23, 3))
+    rng.standard_normal(23)
+    weights = rng.uniform(0.5, 2, 23)
+    weights[0] *= 1e9
+    rng.shuffle(weights)
+    search = AdaptiveKernelClassifierCV(
+        widths=(1, np.inf), covariance_types=("diag",), max_iter=2, cv=2
+    )
+    search.fit(rows, np.arange(23) % 2, weights)
+    assert np.all(np.isfinite(search.predict_proba(rows)))
 
 
 RELATIVE = {

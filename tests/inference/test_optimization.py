@@ -129,6 +129,10 @@ def test_no_bound_holds_what_moves_inwards():
 def test_a_curvature_that_is_none_is_not_used():
     wrong = np.diag([1.0, 1.0, -1.0, 1.0, 1.0])
     assert Preconditioner.of(np.zeros(P), FREE_LIMITS, wrong).transform is None
+    # The entry near its bound has no curvature to be scaled by.
+    flat = np.diag([0.0, 1.0, 1.0, 1.0, 1.0])
+    limits = np.array([[-MARGIN / 2, 50.0]] + [[-50.0, 50.0]] * 4)
+    assert Preconditioner.of(np.zeros(P), limits, flat).transform is None
 
 
 def hessian_by_differences(data, problem, solution):

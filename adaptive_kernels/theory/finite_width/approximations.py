@@ -6,6 +6,7 @@ from math import isinf
 
 from ...inference.inducing_points import InducingData
 from ...inference.inducing_posterior import InducingPosterior
+from ...inference.local_posterior import LocalData, LocalPosterior
 from ...inference.posterior import GaussianPosterior
 from ...kernels._activations import PiecewiseLinear
 from .exact_linear import exact
@@ -94,6 +95,8 @@ def solve_theory(name, data, point, width, neighbour=None):
     """
     theory = APPROXIMATIONS[name]
     if theory.gaussian or (name == "sampled" and isinf(width)):
+        if isinstance(data, LocalData):
+            return LocalPosterior.fit(data, point)
         if isinstance(data, InducingData):
             return InducingPosterior.fit(data, point)
         return GaussianPosterior.fit(data, point)

@@ -16,8 +16,8 @@ def second_moment(neurons, weights):
 class _Loop:
     """One-loop results as sums over the M neurons of the tree level.
 
-    coefficients : array (M,), with f(x) = phi(x)' coefficients
-    weights : array (M,), of averages of a function of one neuron's weights
+    coefficients : array (M,), with f_1(x) = sum over neurons of coefficient * phi(x)
+    weights : array (M,), with which an average over neurons is <O>_1
     shift : array (n,), change of the dual vector u
     """
 
@@ -29,12 +29,16 @@ class _Loop:
 def one_loop_sums(problem, neurons, solution):
     """Expand around the tree level, in the notation of `sampled_neurons.py`.
 
-    With b = phi' B phi, B = M^{-1},
+    With B = M^{-1}, b = phi'B phi, tau = <b w2>, w3 = 3 p1 g / N + p1^3, the slope of
+    log det M and the shift of u are
 
-    L'_k = N <a phi_k>,    tau = <b w2>,    w3 = 3 p1 g / N + p1^3,
-    a = b w3 - tau p1 - 2 w2 phi'B m + 2 (m'B m) p1,
+        L' = N <a phi>,    a = b w3 - tau p1 - 2 w2 phi'B m + 2 (m'B m) p1,
+        shift = B L' / 2.
 
-    and d <O> = - (1/2) Cov(w2 b - 2 p1 phi'B m - p1 phi'B L', O).
+    The mean f_1 = f + K_*t shift - L'_* / 2 and any other average <O> become
+
+        f_1(x) = N <(p1 + w2 phi'shift - p1 m'shift - a / 2) phi(x)>,
+        <O>_1 = <O> + Cov(c, O),    c = p1 phi'shift + p1 phi'B m - w2 b / 2.
     """
     state, factor = solution.state, solution.factor
     xp, weights, width = namespace(state.u), state.weights, problem.width
@@ -42,23 +46,23 @@ def one_loop_sums(problem, neurons, solution):
     w3 = (3 * problem.gain / width + p1**2) * p1
     m = neurons.average(weights * p1)
     Bm = cho_solve(factor, m[:, None])[:, 0]
-    b, pull = _leverages(neurons, factor), neurons.project(Bm)
-    tau, spread = float(weights @ (b * w2)), float(m @ Bm)
-    a = b * w3 - 2 * w2 * pull + (2 * spread - tau) * p1
+    b, phi_Bm = _leverages(neurons, factor), neurons.project(Bm)
+    tau, m_Bm = float(weights @ (b * w2)), float(m @ Bm)
+    a = b * w3 - 2 * w2 * phi_Bm + (2 * m_Bm - tau) * p1
     slope = width * neurons.average(weights * a)
     shift = cho_solve(factor, slope[:, None])[:, 0] / 2
-    push = neurons.project(shift)
-    fluctuation = w2 * push - p1 * float(m @ shift) - a / 2
-    change = p1 * (push + pull) - w2 * b / 2
+    phi_shift, m_shift = neurons.project(shift), float(m @ shift)
+    coefficients = p1 + (w2 * phi_shift - p1 * m_shift - a / 2)
+    c = p1 * (phi_shift + phi_Bm) - w2 * b / 2
     return _Loop(
-        width * weights * (p1 + fluctuation),
-        weights * (1 + change - xp.sum(weights * change)),
+        width * weights * coefficients,
+        weights * (1 + c - xp.sum(weights * c)),
         shift,
     )
 
 
 def _leverages(neurons, factor):
-    """The leverage phi' M^{-1} phi of every neuron."""
+    """The leverage b = phi' M^{-1} phi of every neuron, M = L L' with L the factor."""
     xp, parts = namespace(factor), []
     for _, phi in neurons.blocks():
         half = solve_triangular(factor, phi.T)

@@ -48,11 +48,11 @@ class Spectrum:
         outputs = Y.shape[1]
         return cls(
             # Rounding errors of zero eigenvalues could be larger than a small noise.
-            np.where(values > _rounding(values), values, 0.0),
-            vectors,
-            to_numpy(vectors.T @ Y),
-            0,
-            np.zeros((outputs, outputs)),
+            eigenvalues=np.where(values > _rounding(values), values, 0.0),
+            vectors=vectors,
+            projections=to_numpy(vectors.T @ Y),
+            null_rows=0,
+            null_squares=np.zeros((outputs, outputs)),
         )
 
     @classmethod

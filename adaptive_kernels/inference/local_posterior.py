@@ -1,0 +1,270 @@
+"""Posterior from the nearest rows, on top of what inducing points explain.
+
+With inducing points Z, K_mm = L L' and a(x) = L^{-1} K_m(x), split f into a(x)'v,
+v ~ N(0, I), and a rest with the kernel R = K - a a'. The rest is predicted from the
+nearest rows N alone. With their targets and noise, and w = (R_NN + noise)^{-1} R_N*,
+
+    f* | y, v ~ N(a*'v + w'(y_N - A_N v), R_** - w'R_N*).
+
+The posterior N(mu, P^{-1}) of v comes from the product of such densities over rows in
+random order, each given its nearest earlier rows. With b = a* - A_N w,
+
+    P = I + sum_i b_i b_i' / s_i,    P mu = sum_i b_i (y_i - w_i'y_N) / s_i,
+    mean = a*'mu + w'(y_N - A_N mu),    variance = R_** - w'R_N* + b'P^{-1}b,
+
+where s_i = R_ii - w_i'R_Ni + noise. Without inducing points a is empty. If all rows are
+neighbours the result is exact.
+
+References
+----------
+Vecchia, "Estimation and model identification for continuous spatial processes", Journal
+of the Royal Statistical Society B 50, 1988. Snelson and Ghahramani, "Local and global
+sparse Gaussian process approximations", AISTATS 2007. Katzfuss and Guinness, "A general
+framework for Vecchia approximations of Gaussian processes", Statistical Science 36,
+2021. Gyger, Furrer and Sigrist, "Vecchia-inducing-points full-scale approximations for
+Gaussian processes", arXiv:2507.05064.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from .._arrays import (
+    Array,
+    add_to_diagonal,
+    as_float64,
+    index_like,
+    namespace,
+    rows_per_block,
+    set_diagonal,
+    solve_triangular,
+)
+from ..kernels._recursion import (
+    cross_matrices,
+    features,
+    slices_of,
+    symmetric_matrices,
+)
+from . import subsampling
+from .collapsed_bound import Basis
+from .evidence import Data, Hyperparameters
+from .inducing_points import inducing_rows
+from .local_sites import GlobalPart, Sites, gather, global_posterior
+from .memory_limits import check_joint_memory
+from .neighbours import NearestRows
+from .posterior import Posterior
+from .subsampling import random_order, random_rows
+
+
+@dataclass(frozen=True)
+class LocalData(Data):
+    """A sample of rows to learn the kernel from, and all rows to predict from.
+
+    rows : Data, all rows; X may be a mapped file, and of any real type
+    n_neighbors : int, nearest rows of a prediction
+    n_inducing : int, inducing points besides; 0 for none
+    """
+
+    rows: Data = None  # type: ignore[assignment]
+    n_neighbors: int = 0
+    n_inducing: int = 0
+
+
+def local_data(rows: Data, n_neighbors: int, n_inducing: int | None) -> LocalData:
+    """All rows with a sample to learn from, and the usual inducing points if None."""
+    n = rows.X.shape[0]
+    if n_inducing is None:
+        n_inducing = min(subsampling.LOCAL_INDUCING, subsampling.LOCAL_ENTRIES // n)
+    sample = rows.at(random_rows(n, subsampling.LOCAL_SAMPLE_ROWS))
+    return LocalData(
+        sample.X,
+        sample.Y,
+        sample.weights,
+        rows=rows,
+        n_neighbors=n_neighbors,
+        n_inducing=n_inducing,
+    )
+
+
+def features_of(rows: Data, point: Hyperparameters) -> Array:
+    """Features (n, d + 1) of all rows, read in blocks."""
+    parts = [
+        features(as_float64(rows.X[i, :]), point.network, point.metric_sqrt)
+        for i in slices_of(rows.X.shape[0], rows_per_block(rows.Y, rows.X.shape[1]))
+    ]
+    return namespace(parts[0]).concat(parts, axis=0)
+
+
+@dataclass
+class LocalPosterior(Posterior):
+    """Posterior of f from the nearest rows, on top of what inducing points explain.
+
+    point : Hyperparameters
+    sites : Sites, all training rows
+    rest : array (n, C), targets less the mean of what inducing points explain
+    n_neighbors : int
+    part : GlobalPart or None
+    """
+
+    point: Hyperparameters
+    sites: Sites
+    rest: Array
+    n_neighbors: int
+    part: GlobalPart | None = None
+
+    @classmethod
+    def fit(
+        cls, data: LocalData, point: Hyperparameters, *, with_global: bool = True
+    ) -> tuple[Self, float]:
+        """The posterior given all rows, and an approximate log evidence.
+
+        The evidence is that of at most `subsampling.GLOBAL_ROWS` rows; it is zero if
+        `with_global` is false, and then the inducing points are left out, too.
+        """
+        rows, basis, A = data.rows, None, None
+        F = features_of(rows, point)
+        noise = 0 * rows.Y[:, 0] + rows.noise(point.alpha)
+        k = min(data.n_neighbors, rows.X.shape[0] - 1)
+        if not with_global:
+            return cls(point, Sites(F, None, noise), rows.Y, k), 0.0
+        order = random_order(rows.X.shape[0], subsampling.GLOBAL_ROWS)
+        if data.n_inducing:
+            few = subsampling.ROWS_PER_CENTRE * data.n_inducing
+            X = namespace(rows.X).take(rows.X, index_like(order[:few], rows.X), axis=0)
+            X = as_float64(X)
+            chosen = inducing_rows(X, point, data.n_inducing)
+            Z = namespace(X).take(X, index_like(chosen, X), axis=0)
+            basis = Basis.of(Z, point)
+            A = _projected(basis, F)
+        sites = Sites(F, A, noise)
+        Y, counts = gather(rows.Y, order), None
+        if rows.weights is not None:
+            counts = gather(rows.weights, order)
+        factor, mean, value = global_posterior(sites.take(order), Y, point.network)
+        value += Data(F, Y, counts).weight_term(point.alpha)[0]
+        if basis is None:
+            return cls(point, sites, rows.Y, k), value
+        part = GlobalPart(basis, factor, mean)
+        return cls(point, sites, rows.Y - A @ mean, k, part), value
+
+    @property
+    def dual(self) -> Array:
+        """Raise AttributeError: every new row has its own coefficients."""
+        raise AttributeError(
+            "A fit with neighbours has no dual_coef_: set n_neighbors=None."
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The search tree is built again when it is needed.
+        return {k: v for k, v in vars(self).items() if k != "_nearest"}
+
+    @cached_property
+    def _nearest(self) -> NearestRows:
+        return NearestRows(self.sites.F[:, 1:])
+
+    def is_exact(self) -> bool:
+        """False: it uses neighbours."""
+        return False
+
+    def mean(self, X: Array) -> Array:
+        """Mean (m, C) at new rows."""
+        return self.variance(X)[0]
+
+    def variance(self, X: Array) -> tuple[Array, Array]:
+        """Mean (m, C) and variance (m, C)."""
+        F = self.features(X)
+        near = self._nearest.of_new(F[:, 1:], self.n_neighbors)
+        return self._predicted(F, self._projected(F), near)
+
+    def left_out(self, rows: np.ndarray) -> tuple[Array, Array]:
+        """Mean (m, C) and variance (m, C) of f at training rows from other rows.
+
+        Only the neighbours leave the row out, not what the inducing points explain.
+        """
+        sites = self.sites.take(rows)
+        near = self._nearest.of_own(rows, self.n_neighbors)
+        return self._predicted(sites.F, sites.A, near)
+
+    def leave_one_out(self, data: Data) -> tuple[Array, Array]:
+        """`left_out` of all training rows."""
+        return self.left_out(np.arange(self.rest.shape[0]))
+
+    def _projected(self, F: Array) -> Array | None:
+        return None if self.part is None else _projected(self.part.basis, F)
+
+    def _predicted(
+        self, F: Array, A: Array | None, near: np.ndarray
+    ) -> tuple[Array, Array]:
+        """Mean and variance at rows with features F, a(x) = A and neighbours."""
+        xp = namespace(F)
+        mean = xp.zeros_like(F[:, :1]) * self.rest[:1, :]
+        variance = xp.zeros_like(F[:, 0])
+        for one in self.sites.conditionals(self.network, F, A, near):
+            weights = one.weights[:, None, :]
+            mean[one.rows, :] = (weights @ gather(self.rest, one.near))[:, 0, :]
+            variance[one.rows] = one.spread
+            if self.part is not None:
+                half = solve_triangular(self.part.factor, one.loading.T)
+                variance[one.rows] += xp.sum(half * half, axis=0)
+        if self.part is not None:
+            mean = mean + A @ self.part.mean
+        return mean, variance[:, None] + 0 * mean
+
+    def covariance(self, X: Array) -> tuple[Array, Array]:
+        """Mean (m, C) and covariance (m, m, C).
+
+        Of the errors of the predictions under the prior. With W the weights of the
+        targets of all neighbours U,
+
+            R_** - W R_U* - R_*U W' + W (R_UU + noise) W' + B P^{-1} B'.
+        """
+        F = self.features(X)
+        near = self._nearest.of_new(F[:, 1:], self.n_neighbors)
+        A, network = self._projected(F), self.network
+        union, place = np.unique(near, return_inverse=True)
+        check_joint_memory(F, len(union), 0, 1)
+        xp, sites = namespace(F), self.sites.take(union)
+        W = xp.zeros_like(F[:, :1]) * sites.noise[None, :]
+        mean, variance = self._predicted(F, A, near)
+        R: Array = symmetric_matrices(F, network)[int(network.is_ntk)]
+        cross: Array = cross_matrices(F, sites.F, network)[int(network.is_ntk)]
+        others: Array = symmetric_matrices(sites.F, network)[int(network.is_ntk)]
+        if A is not None:
+            R = R - A @ A.T
+            cross = cross - A @ sites.A.T
+            others = others - sites.A @ sites.A.T
+        columns = place.reshape(near.shape)
+        loadings = []
+        for one in self.sites.conditionals(network, F, A, near):
+            here = np.arange(one.rows.start, one.rows.stop)[:, None]
+            W[index_like(here, F), index_like(columns[one.rows], F)] = one.weights
+            loadings.append(one.loading)
+        mixed = W @ cross.T
+        covariance = R - mixed - mixed.T
+        covariance = covariance + W @ add_to_diagonal(others, sites.noise) @ W.T
+        if self.part is not None:
+            half = solve_triangular(self.part.factor, xp.concat(loadings, axis=0).T)
+            covariance = covariance + half.T @ half
+        covariance = set_diagonal(covariance, variance[:, 0])
+        return mean, covariance[:, :, None] + 0 * mean[:1, None, :]
+
+    def effective_dof(self, data: Data) -> float:
+        """N - sum_i noise_i / s_i per output, from the rows of a random sample.
+
+        s_i is the variance of a left-out target. In an exact posterior this is the
+        trace of (K + noise)^{-1} K.
+        """
+        n = self.rest.shape[0]
+        rows = random_order(n, subsampling.LEFT_OUT_ROWS)
+        noise = gather(self.sites.noise, rows)
+        variance = self.left_out(rows)[1][:, 0]
+        return n * (1 - float(namespace(noise).mean(noise / (variance + noise))))
+
+
+def _projected(basis: Basis, F: Array) -> Array:
+    """a(x) of rows with features F: (n, m)."""
+    network = basis.point.network
+    cross: Array = cross_matrices(F, basis.F, network)[int(network.is_ntk)]
+    return solve_triangular(basis.factor, cross.T).T
