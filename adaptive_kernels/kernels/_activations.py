@@ -91,7 +91,7 @@ class Erf(Activation):
         xp = namespace(k)
         scale = (2 / xp.sqrt(1 + 2 * q1)) * (1 / xp.sqrt(1 + 2 * q2))
         c = k * scale
-        if not is_numpy(xp) or c.max() > 1 or c.min() < -1:
+        if not is_numpy(xp) or c.max(initial=0.0) > 1 or c.min(initial=0.0) < -1:
             c = clip(c, -1.0, 1.0)
         return c, scale
 
@@ -102,7 +102,7 @@ class Erf(Activation):
         root = c * c
         root *= -1
         root += 1
-        if not is_numpy(xp) or root.min() < 1e-6:
+        if not is_numpy(xp) or root.min(initial=1.0) < 1e-6:
             # 1 - c^2 cancels near 1; |k| <= sqrt(q1 q2) gives it this lower bound.
             a, b = 1 / (1 + 2 * q1), 1 / (1 + 2 * q2)
             root = xp.maximum(root, a + b - a * b)
@@ -224,7 +224,7 @@ def _angle(k: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:
     sine = cosine * cosine
     sine *= -1
     sine += 1
-    if not is_numpy(xp) or sine.min() < 0:
+    if not is_numpy(xp) or sine.min(initial=0.0) < 0:
         cosine = clip(cosine, -1.0, 1.0)
         sine = clip(sine, 0.0, 1.0)
     return cosine, in_place("sqrt", sine), radius
@@ -240,7 +240,7 @@ def _piecewise_slope(cosine: Array, half: float, kappa: float) -> Array:
 def _not_positive(exponent: Array) -> Array:
     """Exponents that are not positive in exact arithmetic, with rounding clipped."""
     xp = namespace(exponent)
-    if is_numpy(xp) and exponent.max() <= 0:
+    if is_numpy(xp) and exponent.max(initial=0.0) <= 0:
         return exponent
     return clip(exponent, high=0.0)
 
@@ -331,9 +331,14 @@ class GELU(Activation):
 
     @staticmethod
     def _root(k: Array, q1: Array, q2: Array) -> Array:
-        """sqrt((1 + q1) (1 + q2) - k^2), at least sqrt(1 + q1 + q2) as k^2 <= q1 q2."""
+        """sqrt((1 + q1) (1 + q2) - k^2), at least sqrt(1 + q1 + q2) as k^2 <= q1 q2.
+
+        The least is a factor of its own, so that no square overflows.
+        """
         xp = namespace(k)
-        return xp.sqrt(xp.maximum((1 + q1) * (1 + q2) - k * k, 1 + q1 + q2))
+        least = 1 + q1 + q2
+        rest = q1 / least * q2 - k / least * k
+        return xp.sqrt(least) * xp.sqrt(xp.maximum(1 + rest, 1 + 0 * rest))
 
     @staticmethod
     def _even(k: Array, q1: Array, q2: Array, root: Array) -> Array:
@@ -344,7 +349,7 @@ class GELU(Activation):
     def _slope(
         k: Array, q1: Array, q2: Array, root: Array, angle: Array, gain: float
     ) -> Array:
-        rest = 1 / (root * root) + (2 + q1 + q2) / (1 + q1) / (1 + q2)
+        rest = 1 / root / root + (2 + q1 + q2) / (1 + q1) / (1 + q2)
         return gain / 4 + gain / (2 * pi) * (angle + k / root * rest)
 
     @fused
@@ -371,7 +376,7 @@ class GELU(Activation):
         dd = (1 + (3 + q1 + q2) / square + 3 * ratio * ratio / square) / root
 
         def partial(a: Array, b: Array) -> Array:
-            value = -1 / (a * a) - 1 / (2 * a) - (2 + q1 + q2) / a / (2 * square)
+            value = -1 / a / a - 1 / (2 * a) - (2 + q1 + q2) / a / (2 * square)
             return ratio * (value - 1.5 * (b / square) / square)
 
         scale, a, b = gain / (2 * pi), 1 + q1, 1 + q2

@@ -107,7 +107,7 @@ class HermiteDual(Activation):
         values = chebyshev.chebvander(x, len(table) - 1) @ table
         if derivative:
             values /= np.maximum(q.reshape(-1, 1), 1e-300)
-        return values.reshape(*q.shape, -1)
+        return values.reshape(*q.shape, values.shape[1])
 
     def _series(
         self,

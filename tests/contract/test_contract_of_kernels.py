@@ -57,6 +57,9 @@ def check_matrices(kernel, X, new):
 @example(Case("NTK erf", Table(container="words")))
 @example(Case("NNGP largest", Table(shift=1e16)))
 @example(Case("NTK narrow", Table(n=3, d=1, scales=(1e80,))))
+@example(Case("NTK sin", changed="no rows"))
+@example(Case("NTK tanh", changed="no rows"))
+@example(Case("NTK gelu", Table(scales=(1e80,))))
 def test_matrices(case):
     with counted(case):
         kernel = clone(KERNELS[case.model])
@@ -146,6 +149,7 @@ def varies(model, X):
 
 @share(0.04)
 @given(cases(processes, labels))
+@example(Case(Process("NNGP gelu", 1.0, True), Table(4, 40, scales=(1e80,)), Labels(4)))
 def test_classification_in_scikit_learn(case):
     with counted(case):
         part = case.model

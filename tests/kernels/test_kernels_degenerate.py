@@ -133,8 +133,20 @@ def test_erf_of_huge_inputs_is_the_arcsine_law(scale):
 
 
 @pytest.mark.parametrize("cls", [NNGP, NTK])
-@pytest.mark.parametrize("scale", [1e7, 1e9, 1e50])
+@pytest.mark.parametrize("scale", [1e7, 1e9, 1e50, 1e100])
 def test_gelu_of_huge_inputs_is_relu(cls, scale):
     gelu = cls("gelu", bias_variance=0.0)(scale * X) / scale**2
     # A slope of GELU differs from a step on a share 1 / scale of the neurons.
     assert_close(gelu, cls("relu", bias_variance=0.0)(X), 1e-6)
+
+
+@pytest.mark.parametrize("cls", [NNGP, NTK])
+@pytest.mark.parametrize("name", [*NAMES, np.tanh])
+def test_no_rows_give_empty_matrices(cls, name):
+    """As scikit-learn's kernels do."""
+    kernel, none = cls(name, depth=2), X[:0]
+    matrix, gradient = kernel(none, eval_gradient=True)
+    shapes = [kernel(none, X).shape, kernel(X, none).shape, kernel.diag(none).shape]
+    assert matrix.shape == (0, 0)
+    assert gradient.shape == (0, 0, 3)
+    assert shapes == [(0, len(X)), (len(X), 0), (0,)]
