@@ -67,23 +67,33 @@ def _free_on_machine() -> int | None:
 def _free_in_container(
     groups: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup"
 ) -> int | None:
-    """What is left of the smallest limit on this process's control groups."""
+    """The least memory left under any limit on this process; None without a limit.
+
+    A control group limits the memory of all its processes, also of those in groups
+    below it. So the limits of this process's groups and of all their parents count.
+    Under each, limit - usage + cached files is left: the system can drop cached files.
+
+    groups : path of the file that lists the control groups of this process
+    root : path of the folder in which the system shows all control groups
+    """
     left = []
-    for folder, limit, usage, cached_files in _limited_groups(groups, root):
+    for folder, limit_file, usage_file, cached_key in _limited_groups(groups, root):
         try:
-            most, used = (int((folder / f).read_text()) for f in (limit, usage))
-            cached = int(_fields(folder / "memory.stat").get(cached_files, 0))
+            limit = int((folder / limit_file).read_text())
+            usage = int((folder / usage_file).read_text())
+            cached = int(_fields(folder / "memory.stat").get(cached_key, 0))
         except (OSError, ValueError):
             continue
-        left.append(most - used + cached)
+        left.append(limit - usage + cached)
     return min(left, default=None)
 
 
 @cache
 def _limited_groups(groups: str, root: str) -> tuple[tuple[Path, str, str, str], ...]:
-    """Folders of the control groups that have a limit, with the names of their files.
+    """Control groups with a limit: (folder, limit file, usage file, cached key).
 
-    They are looked up once: which groups a process is in hardly changes.
+    The last three are the names in `_GROUP_FILES`. The groups of this process and all
+    their parents are looked up once, because they hardly change.
     """
     try:
         with open(groups) as file:

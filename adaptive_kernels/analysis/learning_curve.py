@@ -123,7 +123,7 @@ def learning_curve_theory(
     check_memory(X, X.shape[0], 4)
     with np.errstate(over="ignore", invalid="ignore"):
         K = kernel(X)
-    check_range(K, "The kernel matrix of X", vanishing=False)
+    check_range(K, "The kernel matrix of X", refuse_vanishing=False)
     spectrum = Spectrum.of_kernel(K, Y - mean)
     curve = predicted_pool_error(spectrum, sizes, ridge=alpha, noise=noise)
     _warn_of_few_rows(curve)

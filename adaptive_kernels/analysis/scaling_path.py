@@ -142,7 +142,7 @@ def scaling_path(
 
 
 def check_scalings(scalings, estimator):
-    """Check scalings and sort them into a list; by default from 1 to the width."""
+    """Sorted list of checked scalings; for None 16 from 1 to the width."""
     if not isinstance(estimator, AdaptiveKernelRegressor):
         raise TypeError(
             f"estimator must be an AdaptiveKernelRegressor, got {estimator!r}: apply "

@@ -66,7 +66,7 @@ def _class_weighted(class_weight, classes, labels, weights):
         raise ValueError(
             f"class_weight must not be negative or infinite, got {class_weight!r}."
         )
-    check_range(factors, "class_weight", vanishing=False)
+    check_range(factors, "class_weight", refuse_vanishing=False)
     weights = weights * factors[codes] * known
     check_weight_range(weights, "class_weight times sample_weight")
     return weights

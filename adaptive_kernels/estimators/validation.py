@@ -9,9 +9,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .._arrays import check_range, namespace
 from .._sklearn import check_same_namespace, check_sample_weight
 
-# Weights count rows, so their mean should be near one. If it is above this number or
-# below its inverse, the weights are probably relative.
-_FAR = 10
+# Weights that count rows have a mean near one. If the mean is above this number, or
+# below its inverse, the weights are probably relative, such as 1 / variance.
+_LARGEST_MEAN_OF_COUNTS = 10
 # Weights from 1 to 1e14 could be fitted in all of 60 tries, from 1 to 1e16 in 59.
 _LARGEST_RATIO = 1e15
 # Of 60 searches for classes one met a kernel matrix that is not positive definite where
@@ -50,7 +50,7 @@ def validate_inputs(estimator, X, *, reset=True):
     """Check X. With `reset` set the estimator's input features, else compare them."""
     X = validate_data(estimator, X, reset=reset, dtype="numeric")
     # Rows to predict may all be close to zero.
-    check_range(X, "X", vanishing=reset)
+    check_range(X, "X", refuse_vanishing=reset)
     return X
 
 
@@ -104,17 +104,24 @@ def check_weight_range(weights, name):
 def validate_prior(kernel, X):
     """Check the prior variances of a kernel that is not tuned, at the rows X."""
     name = "kernel.diag(X), the kernel's variance at X,"
-    check_range(kernel.diag(X), name, vanishing=False)
+    check_range(kernel.diag(X), name, refuse_vanishing=False)
 
 
 def warn_of_relative_weights(weights):
-    """Warn where weights hardly count rows: the evidence counts weight w as w rows."""
+    """Warn if the weights, (n,) or None, look relative and not like numbers of rows.
+
+    The evidence counts a row of weight w as w equal rows. Relative weights have an
+    arbitrary scale. With them the evidence would count far too many rows or too few,
+    and the tuned noise would be wrong. They are recognised by a mean far from one.
+    Whole numbers give no warning: the user has probably merged equal rows and counted
+    them, and the mean of such counts may be large.
+    """
     if weights is None:
         return
-    xp = namespace(weights)
+    xp, most = namespace(weights), _LARGEST_MEAN_OF_COUNTS
     n, total = int(xp.count_nonzero(weights)), float(xp.sum(weights))
-    far = n > 0 and not n / _FAR <= total <= n * _FAR
-    if far and bool(xp.any(weights != xp.round(weights))):
+    far_from_one = n > 0 and not n / most <= total <= n * most
+    if far_from_one and bool(xp.any(weights != xp.round(weights))):
         warnings.warn(
             f"sample_weight sums to {total:.3g} for {n} rows: a row of weight w counts "
             "as w rows. Divide relative weights, such as 1 / variance, by their mean.",

@@ -261,32 +261,39 @@ class _BoundGradient:
     def of(
         cls, basis: Basis, statistics: SufficientStatistics, bound: CollapsedBound
     ) -> Self:
+        """Differentiate by G and c first, then by what they depend on."""
         G, c, u = statistics.gram, statistics.projection, bound.solution
         xp, alpha, outputs = namespace(G), basis.point.alpha, c.shape[1]
         prior = outputs / alpha
-        inverse = mirror_lower(inverse_from_cholesky(1.0 * bound.factor))
+        inverse = mirror_lower(inverse_from_cholesky(1.0 * bound.factor))  # B^{-1}
         # By G: u u' / alpha^3 - (C / alpha) (I - B^{-1}); by c: -2 u / alpha^2.
         by_G = u @ u.T / alpha**3 - prior * add_to_diagonal(-inverse, 1.0)
         by_c = -2 / alpha**2 * u
-        # By K_mm: -L^{-T} (by_G G + by_c c' / 2) L^{-1}, where c = u + G u / alpha.
+        # By A: (2 by_G A + by_c Y') W. As A = L^{-1} K_mn, by K_mn: L^{-T} times this.
+        gain = 2 * solve_triangular(basis.factor, by_G, transposed=True)
+        shift = solve_triangular(basis.factor, by_c, transposed=True)
+        # By K_mm: -L^{-T} (by_G G + by_c c' / 2) L^{-1}. Because c = u + G u / alpha,
+        # the bracket is -[alpha by_G + (C / alpha) G].
         half = solve_triangular(basis.factor, alpha * by_G + prior * G, transposed=True)
         K_mm = solve_triangular(basis.factor, half.T, transposed=True)
-        trace = float(xp.mean(diagonal(K_mm)))
+        # The jitter is JITTER times the mean diagonal of K_mm, and depends on K_mm too.
+        jitter = JITTER * float(xp.mean(diagonal(K_mm)))
         # By log alpha: C [sum(w) - tr(I - B^{-1})] - tr Y'WY / alpha
         #               + tr u'(c + u) / alpha^2 - C tr W (K - Q) / alpha
         fitted = float(xp.sum(u * (c + u))) / alpha**2
         rows = c.shape[0] - float(xp.sum(diagonal(inverse)))
         left = prior * statistics.unexplained
+        noise = outputs * (statistics.size - rows)
+        noise = noise - float(xp.sum(statistics.squares)) / alpha + fitted - left
+        # By log readout: G and the K_ii are proportional to it, c to its square root.
+        readout = float(xp.sum(by_G * G) + 0.5 * xp.sum(by_c * c))
         return cls(
-            add_to_diagonal(0.5 * (K_mm + K_mm.T), JITTER * trace),
-            2 * solve_triangular(basis.factor, by_G, transposed=True),
-            solve_triangular(basis.factor, by_c, transposed=True),
-            prior,
-            outputs * (statistics.size - rows)
-            - float(xp.sum(statistics.squares)) / alpha
-            + fitted
-            - left,
-            float(xp.sum(by_G * G) + 0.5 * xp.sum(by_c * c)) + prior * statistics.prior,
+            K_mm=add_to_diagonal(0.5 * (K_mm + K_mm.T), jitter),
+            gain=gain,
+            shift=shift,
+            prior=prior,
+            noise=noise,
+            readout=readout + prior * statistics.prior,
         )
 
     def inducing(self, Z: Array, basis: Basis) -> _SummedRows:

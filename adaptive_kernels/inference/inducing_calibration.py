@@ -44,7 +44,12 @@ class InducingClasses:
     def leave_one_out(self, noise: float) -> tuple[Array, Array]:
         """Mean (n, C) and variance (n,) of f at each sampled row given all other rows.
 
-        With v = a'B^{-1}a and the leverage h = v w / noise of a row,
+        Given all rows, a row of projection a (its column of A), target y and weight w
+        has with B and c of `collapsed_bound.py`
+
+            mean m = a'B^{-1}c / noise,    variance = K_ii - a'a + v,    v = a'B^{-1}a.
+
+        Its leverage is h = dm/dy = v w / noise. Without the row itself
 
             mean = (m - h y) / (1 - h),    variance = K_ii - a'a + v / (1 - h).
         """
@@ -52,11 +57,11 @@ class InducingClasses:
         bound = CollapsedBound.of(self.statistics, noise)
         fitted = A.T @ bound.solution / noise
         half = solve_triangular(bound.factor, A)
-        spread = xp.sum(half * half, axis=0)
-        leverage = spread / self.held_out.noise(noise)
+        v = xp.sum(half * half, axis=0)
+        leverage = v / self.held_out.noise(noise)
         rest = xp.maximum(1 - leverage, 0 * leverage + LEAST_REST)[:, None]
         mean = (fitted - leverage[:, None] * self.held_out.Y) / rest
-        return mean, self.prior - xp.sum(A * A, axis=0) + spread / rest[:, 0]
+        return mean, self.prior - xp.sum(A * A, axis=0) + v / rest[:, 0]
 
     def posterior(self, noise: float) -> InducingPosterior:
         """Posterior of f given all rows."""

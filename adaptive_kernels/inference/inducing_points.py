@@ -115,23 +115,28 @@ def inducing_rows(X: Array, point: Hyperparameters, n_rows: int) -> np.ndarray:
         distances = np.round(distances / np.mean(distances), 6)
         distinct = distinct[np.unique(np.argmin(distances, axis=0))]
     rows = namespace(X).take(X, index_like(distinct, X), axis=0)
+    # For all of them: this orders them, and drops those that the others explain.
     return distinct[spread_rows(rows, point, len(distinct))]
 
 
 def spread_rows(X: Array, point: Hyperparameters, n_rows: int) -> np.ndarray:
-    """Select rows one by one, by pivoted Cholesky factorisation of their kernel.
+    """Select up to `n_rows` rows by pivoted Cholesky factorisation of their kernel.
 
-    Each step takes the row of largest variance given the rows before it. It stops when
-    no variance is left, so there may be fewer than `n_rows`.
+    Each step takes the row of largest variance given the rows before it. It stops early
+    if no row has variance left: the rows taken explain all others. With n_rows = len(X)
+    the function orders all rows and drops the redundant ones.
 
     Returns
     -------
     ndarray (m,) of int
+        Numbers of the rows, in the order in which they were taken.
     """
     network = point.network
     F = to_numpy(features(X, point.network, point.metric_sqrt))
     v = variances(F, network)
+    # Variance of each row given the rows taken: K_ii - sum_j factor_ji^2
     residual = np.array(v.kernel(network.is_ntk))
+    # Less is rounding error of the kernel, see `JITTER`.
     floor = JITTER * max(float(np.mean(residual)), np.finfo(float).tiny)
     factor, index = np.empty((n_rows, len(F))), []
     for j in range(n_rows):
@@ -141,6 +146,7 @@ def spread_rows(X: Array, point: Hyperparameters, n_rows: int) -> np.ndarray:
         row = cast(
             Array, cross_matrices(F[best : best + 1], F, network)[int(network.is_ntk)]
         )[0]
+        # factor_j = [K_best - sum_{l < j} factor_l,best factor_l] / sqrt(residual_best)
         row = row - factor[:j, best] @ factor[:j]
         factor[j] = row / max(residual[best], floor) ** 0.5
         residual -= factor[j] ** 2

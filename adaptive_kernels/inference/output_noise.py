@@ -6,7 +6,8 @@ weights W, W^1/2 K W^1/2 = V diag(lam) V' and z = V' W^1/2 y,
     -2 log evidence = sum_i [log(lam_i + alpha) + z_i^2 / (lam_i + alpha)]
                       + (sum_i w_i - n) log alpha + sum_i w_i log 2 pi.
 
-With inducing points (`collapsed_bound.py`) G = V diag(lam) V' and z = V' c, and
+With inducing points (`collapsed_bound.py`) K_mm = L L', A = L^{-1} K_mn, G = A W A' and
+c = A W y. Then G = V diag(lam) V' and z = V' c, and
 
     -2 bound = sum_i log(lam_i + alpha) + (sum_i w_i - m) log alpha
                + [y'Wy - sum_i z_i^2 / (lam_i + alpha) + tr W (K - Q)] / alpha
@@ -81,22 +82,35 @@ class OutputSpectrum:
         if data.weights is not None:
             vectors = root[:, None] * vectors
         values = np.maximum(to_numpy(values), 0.0)
-        return cls(point, data.X, F, vectors, values, targets, size)
+        return cls(
+            point=point,
+            rows=data.X,
+            F=F,
+            factor=vectors,
+            eigenvalues=values,
+            targets=targets,
+            size=size,
+        )
 
     @classmethod
     def _of_inducing(cls, data: InducingData, point: Hyperparameters) -> Self:
+        """Decompose G = V diag(lam) V' (m, m), summed over all rows, with z = V' c.
+
+        The basis of f is then K(x, Z) L^{-T} V, for the inducing points Z.
+        """
         data, basis, statistics = data.sufficient_statistics(point)
-        values, vectors = eigh(statistics.gram)
+        G, c = statistics.gram, statistics.projection
+        lam, V = eigh(G)
         return cls(
-            point,
-            data.inducing(),
-            basis.F,
-            solve_triangular(basis.factor, vectors, transposed=True),
-            np.maximum(to_numpy(values), 0.0),
-            to_numpy(vectors.T @ statistics.projection),
-            statistics.size,
-            to_numpy(statistics.squares),
-            statistics.unexplained,
+            point=point,
+            rows=data.inducing(),
+            F=basis.F,
+            factor=solve_triangular(basis.factor, V, transposed=True),  # L^{-T} V
+            eigenvalues=np.maximum(to_numpy(lam), 0.0),
+            targets=to_numpy(V.T @ c),
+            size=statistics.size,
+            squares=to_numpy(statistics.squares),
+            unexplained=statistics.unexplained,
         )
 
     def evidence(self, noise: np.ndarray) -> np.ndarray:

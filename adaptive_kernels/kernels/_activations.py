@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, pi, sqrt
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 from .._arrays import (
     Array,
@@ -29,6 +29,15 @@ from .._arrays import (
 
 # A vectorised function of a real variable.
 Function: TypeAlias = Callable[[Array], Array]
+
+
+class DualMoments(NamedTuple):
+    """S and D at k = q1 = q2 = q, with their derivatives by q: arrays (n,)."""
+
+    s: Array
+    ds_dq: Array
+    d: Array
+    dd_dq: Array | None  # may be None if the kernel is not an NTK
 
 
 class Activation:
@@ -53,14 +62,13 @@ class Activation:
         """The activation with its dual prepared for these pre-activation variances."""
         return self
 
-    def diagonal(
-        self, q: Array, gain: float = 1.0, is_ntk: bool = True
-    ) -> tuple[Array, Array, Array, Array | None]:
-        """S(q), dS/dq, D(q), dD/dq at k = q1 = q2 = q; the last only for `is_ntk`."""
+    def diagonal(self, q: Array, gain: float = 1.0, is_ntk: bool = True) -> DualMoments:
+        """S, D and their derivatives at k = q1 = q2 = q; dD/dq only for `is_ntk`."""
         s, _ = self.dual(q, q, q, gain, derivative=False)
         d, s1, s2 = self.first_partials(q, q, q, gain)
-        slope = sum(self.second_partials(q, q, q, gain)) if is_ntk else None
-        return s, d + s1 + s2, d, slope
+        # All three arguments are q, so each derivative is the sum of three partials.
+        dd_dq = sum(self.second_partials(q, q, q, gain)) if is_ntk else None
+        return DualMoments(s=s, ds_dq=d + s1 + s2, d=d, dd_dq=dd_dq)
 
 
 @dataclass(frozen=True)
@@ -129,14 +137,12 @@ class Erf(Activation):
         cube = 4 * gain / pi * root * root * root
         return 4 * k * cube, -(1 + 2 * q2) * cube, -(1 + 2 * q1) * cube
 
-    def diagonal(
-        self, q: Array, gain: float = 1.0, is_ntk: bool = True
-    ) -> tuple[Array, Array, Array, Array]:
+    def diagonal(self, q: Array, gain: float = 1.0, is_ntk: bool = True) -> DualMoments:
         xp = namespace(q)
         root = xp.sqrt(1 + 4 * q)
         s = (2 * gain / pi) * xp.atan2(2 * q, root)
         d = (4 * gain / pi) / root
-        return s, d / (1 + 2 * q), d, -2 * d / root**2
+        return DualMoments(s=s, ds_dq=d / (1 + 2 * q), d=d, dd_dq=-2 * d / root**2)
 
 
 @dataclass(frozen=True)
@@ -204,11 +210,9 @@ class PiecewiseLinear(Activation):
         turn = cosine * cusp / -2
         return cusp / radius, turn / _positive(q1), turn / _positive(q2)
 
-    def diagonal(
-        self, q: Array, gain: float = 1.0, is_ntk: bool = True
-    ) -> tuple[Array, Array, Array, Array]:
+    def diagonal(self, q: Array, gain: float = 1.0, is_ntk: bool = True) -> DualMoments:
         half, _ = self._constants(gain)
-        return half * q, half + 0 * q, half + 0 * q, 0 * q
+        return DualMoments(s=half * q, ds_dq=half + 0 * q, d=half + 0 * q, dd_dq=0 * q)
 
 
 def _positive(q: Array) -> Array:

@@ -148,16 +148,16 @@ class _Reverse:
         xp, network, v = namespace(a), self.network, self.v
         sbar = tbar = a
         for layer in reversed(range(network.depth)):
-            _, s1, d, d1 = v.slopes[layer]
-            self.q[layer] += sbar * s1
+            at_q = v.moments[layer]
+            self.q[layer] += sbar * at_q.ds_dq
             if network.is_ntk:
-                self.q[layer] += tbar * v.t[layer] * d1
-                tbar = tbar * d
+                self.q[layer] += tbar * v.t[layer] * at_q.dd_dq
+                tbar = tbar * at_q.d
             sbar = self.q[layer] + tbar if network.is_ntk else self.q[layer]
             if layer > 0:
                 weight = xp.sum(sbar * (v.q[layer] - network.bias_variance))
                 if network.is_ntk:
-                    below = v.slopes[layer - 1][2] * v.t[layer - 1]
+                    below = v.moments[layer - 1].d * v.t[layer - 1]
                     weight += xp.sum(tbar * below)
                 self._later(layer, xp.sum(sbar), weight)
         self.hx += sbar[..., None] * self.raw
@@ -291,29 +291,45 @@ def parameter_derivative(F: Array, network: Network, *, weight: bool) -> Array:
     """Derivative of the kernel matrix by log weight or log bias variance.
 
     In forward mode, as a full (n, n) matrix: scikit-learn's `eval_gradient` needs it.
+    With a leading d for the derivative by the log variance, the entry of row i and
+    column j has
+
+        K_{l+1} = S + b,            dK_{l+1} = dS + db,
+        T_{l+1} = K_{l+1} + D T_l,  dT_{l+1} = dK_{l+1} + dD T_l + D dT_l,
+
+        dS = S_k dK_l + S_1 dq_i + S_2 dq_j + g S,    S_k = D,
+        dD = D_k dK_l + D_1 dq_i + D_2 dq_j + g D.
+
+    b is the bias variance, and zero after the last layer. g is 1 if the parameter is
+    the weight variance and multiplies S, which it does except in the last layer. The
+    diagonals, `k_diag` for q and `t_diag` for that of T, have the same recursion.
     """
     v, bias = variances(F, network), network.bias_variance
-    k = F @ F.T
-    q, pairs_t, diagonal_t = v.q[0], k, v.t[0]
-    dk, dq = (k - bias, q - bias) if weight else (0 * k + bias, 0 * q + bias)
-    dt, dtq = dk, dq
+    k = t = F @ F.T
+    k_diag, t_diag = v.q[0], v.t[0]
+    if weight:
+        dk, dk_diag = k - bias, k_diag - bias
+    else:
+        dk, dk_diag = 0 * k + bias, 0 * k_diag + bias
+    dt, dt_diag = dk, dk_diag
     for layer, dual in enumerate(v.duals):
-        last = layer == network.depth - 1
-        arguments = k, q[:, None], q[None, :], network.gain(layer)
-        gain, shift = float(weight and not last), 0.0 if last else bias
-        dshift = 0.0 if weight else shift
+        last, at_q = layer == network.depth - 1, v.moments[layer]
+        arguments = k, k_diag[:, None], k_diag[None, :], network.gain(layer)
+        dq_i, dq_j = dk_diag[:, None], dk_diag[None, :]
+        g, b = float(weight and not last), 0.0 if last else bias
+        db = 0.0 if weight else b
         d: Array  # not None, as `derivative` is on by default
         s, d = dual.dual(*arguments)
-        _, s1, s2 = dual.first_partials(*arguments)
-        sq, sq1, slope_q, slope_q1 = v.slopes[layer]
-        ds = d * dk + s1 * dq[:, None] + s2 * dq[None, :] + gain * s + dshift
-        dsq = sq1 * dq + gain * sq + dshift
+        _, s_1, s_2 = dual.first_partials(*arguments)
+        next_dk = d * dk + s_1 * dq_i + s_2 * dq_j + g * s + db
+        next_dk_diag = at_q.ds_dq * dk_diag + g * at_q.s + db
         if network.is_ntk:
-            dd, d1, d2 = dual.second_partials(*arguments)
-            slope = dd * dk + d1 * dq[:, None] + d2 * dq[None, :] + gain * d
-            dt = ds + slope * pairs_t + d * dt
-            dtq = dsq + (slope_q1 * dq + gain * slope_q) * diagonal_t + slope_q * dtq
-        k, q, dk, dq = s + shift, sq + shift, ds, dsq
+            d_k, d_1, d_2 = dual.second_partials(*arguments)
+            dd = d_k * dk + d_1 * dq_i + d_2 * dq_j + g * d
+            dd_diag = at_q.dd_dq * dk_diag + g * at_q.d
+            dt = next_dk + dd * t + d * dt
+            dt_diag = next_dk_diag + dd_diag * t_diag + at_q.d * dt_diag
+        k, k_diag, dk, dk_diag = s + b, at_q.s + b, next_dk, next_dk_diag
         if network.is_ntk:
-            pairs_t, diagonal_t = k + d * pairs_t, q + slope_q * diagonal_t
-    return set_diagonal(dt, dtq) if network.is_ntk else set_diagonal(dk, dq)
+            t, t_diag = k + d * t, k_diag + at_q.d * t_diag
+    return set_diagonal(dt, dt_diag) if network.is_ntk else set_diagonal(dk, dk_diag)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.polynomial import chebyshev, legendre
 
 from .._arrays import Array, asarray_like, clip, namespace, special_function, to_numpy
-from ._activations import Activation, Function
+from ._activations import Activation, DualMoments, Function
 
 # Highest degree of the expansion: errors of 1e-10 for smooth functions.
 DEGREE = 60
@@ -176,9 +176,7 @@ class HermiteDual(Activation):
         turn = d + bend * rho
         return bend * scale, d1 - turn / (2 * _safe(q1)), d2 - turn / (2 * _safe(q2))
 
-    def diagonal(
-        self, q: Array, gain: float = 1.0, is_ntk: bool = True
-    ) -> tuple[Array, Array, Array, Array]:
+    def diagonal(self, q: Array, gain: float = 1.0, is_ntk: bool = True) -> DualMoments:
         if is_ntk and self.jumps:
             raise ValueError(
                 "activation jumps, so its derivative has no finite variance and the "
@@ -190,8 +188,8 @@ class HermiteDual(Activation):
         values = np.where((host > 0)[..., None], values, constant)
         slopes = values * self._interpolate(self.moments, host, derivative=True)
         s, d = (gain * asarray_like(values[..., i], q) for i in (0, 1))
-        s1, d1 = (gain * asarray_like(slopes[..., i], q) for i in (0, 1))
-        return s, s1, d, d1
+        ds_dq, dd_dq = (gain * asarray_like(slopes[..., i], q) for i in (0, 1))
+        return DualMoments(s=s, ds_dq=ds_dq, d=d, dd_dq=dd_dq)
 
 
 def _tanh(z: Array) -> Array:
@@ -317,8 +315,9 @@ def has_jumps(function: Function, edges: np.ndarray) -> bool:
 def breakpoints(function: Function, reach: float) -> np.ndarray:
     """Edges of panels in (-reach, reach) that resolve the function.
 
-    A panel is halved until its four highest Legendre modes are negligible. So a kink is
-    located by bisection.
+    On every panel the function is expanded in Legendre polynomials. A panel is halved
+    until the four highest coefficients are negligible, or until it is very narrow. The
+    panel around a kink stays unresolved. So halving locates the kink by bisection.
 
     Raises
     ------
@@ -326,17 +325,18 @@ def breakpoints(function: Function, reach: float) -> np.ndarray:
         If the function has more than a few kinks or jumps.
     """
     x, _ = legendre.leggauss(_PANEL_ORDER)
-    to_modes = np.linalg.inv(legendre.legvander(x, _PANEL_ORDER - 1))
+    # Values at the nodes = (Legendre polynomials at the nodes) @ coefficients
+    to_coefficients = np.linalg.inv(legendre.legvander(x, _PANEL_ORDER - 1))
     # Finer towards zero, where activations bend on the scale of one.
     graded = np.geomspace(min(0.1, reach / 2), reach, 16)
     start = np.union1d(np.linspace(-reach, reach, 17), [*graded, *-graded])
-    left, width = start[:-1], np.diff(start)
+    left, width = start[:-1], np.diff(start)  # of panels that are not yet resolved
     scale = np.max(np.abs(evaluate(function, start))) + 1e-300
     edges = [start]
     while left.size:
         points = left[:, None] + width[:, None] * (x + 1) / 2
-        modes = np.abs(evaluate(function, points) @ to_modes.T)
-        rough = modes[:, -4:].max(axis=1) > 1e-11 * scale
+        coefficients = np.abs(evaluate(function, points) @ to_coefficients.T)
+        rough = coefficients[:, -4:].max(axis=1) > 1e-11 * scale
         rough &= width > 1e-8 * min(reach, 1.0)
         left, width = left[rough], width[rough] / 2
         if len(left) > MAX_ROUGH:

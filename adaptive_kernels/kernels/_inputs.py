@@ -66,12 +66,12 @@ def as_rows(X: ArrayLike) -> Array:
             X = as_float64(X)
         except (TypeError, ValueError) as error:
             raise ValueError(f"X must hold numbers: {error}.") from None
-    check_range(X, "X", power=2, vanishing=False)
+    check_range(X, "X", power=2, refuse_vanishing=False)
     return X
 
 
 def in_range(F: Array, power: int) -> Array:
     """Features of rows of X as given, once it is known that powers do not overflow."""
     name = "X times the root of weight_variance"
-    check_range(F, name, power=power, vanishing=False)
+    check_range(F, name, power=power, refuse_vanishing=False)
     return F

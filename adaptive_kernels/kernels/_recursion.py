@@ -30,7 +30,7 @@ from .._arrays import (
     namespace,
     set_diagonal,
 )
-from ._activations import Activation
+from ._activations import Activation, DualMoments
 
 
 @dataclass(frozen=True)
@@ -64,25 +64,25 @@ class Variances:
 
     q : arrays (n,), pre-activation variances, the diagonals of K_l
     t : arrays (n,), tangent variances, the diagonals of T_l
-    slopes : tuples (S, dS/dq, D, dD/dq) of arrays (n,)
+    moments : S(q_l) and D(q_l), with their derivatives by q_l
     duals : activations, prepared for these variances
     """
 
     q: list[Array]
     t: list[Array]
-    slopes: list[tuple[Array, Array, Array, Array | None]]
+    moments: list[DualMoments]
     duals: list[Activation]
 
     @property
     def nngp(self) -> Array:
         """Diagonal (n,) of the NNGP."""
-        return self.slopes[-1][0]
+        return self.moments[-1].s
 
     @property
     def ntk(self) -> Array:
         """Diagonal (n,) of the NTK."""
-        s, _, d, _ = self.slopes[-1]
-        return s + d * self.t[-1]
+        last = self.moments[-1]
+        return last.s + last.d * self.t[-1]
 
     def kernel(self, is_ntk: bool) -> Array:
         """Diagonal of the NTK or, without `is_ntk`, of the NNGP."""
@@ -127,16 +127,15 @@ def features(X: Array, network: Network, metric_sqrt: Array | None = None) -> Ar
 def variances(F: Array, network: Network) -> Variances:
     """Run the diagonal recursion on the rows of F, (n, d + 1) or (b, k, d + 1)."""
     q = [namespace(F).sum(F * F, axis=-1)]
-    t, slopes, duals = [q[0]], [], []
+    t, moments, duals = [q[0]], [], []
     for layer in range(network.depth):
         duals.append(network.activation.for_variances(q[-1]))
         gain = network.gain(layer)
-        slopes.append(duals[-1].diagonal(q[-1], gain, network.is_ntk))
+        moments.append(duals[-1].diagonal(q[-1], gain, network.is_ntk))
         if layer < network.depth - 1:
-            s, _, d, _ = slopes[-1]
-            q.append(network.bias_variance + s)
-            t.append(q[-1] + d * t[-1])
-    return Variances(q, t, slopes, duals)
+            q.append(network.bias_variance + moments[-1].s)
+            t.append(q[-1] + moments[-1].d * t[-1])
+    return Variances(q, t, moments, duals)
 
 
 def slices_of(n: int, size: int) -> list[slice]:
@@ -175,9 +174,11 @@ def each_cross_block(
 ) -> None:
     """Call take(rows, columns, NNGP, NTK) for each block between rows of F and G.
 
-    Each row of the result is computed in one thread only.
+    One thread computes all blocks of a slice of rows of F. So `take` may add these
+    blocks to a sum for each row without a lock.
     """
     v, w = variances(F, network), variances(G, network)
+    # Not v.duals: those are prepared for the variances of F only.
     duals = [network.activation.for_variances(*q) for q in zip(v.q, w.q, strict=True)]
     size = block_size(namespace(F))
     columns = slices_of(G.shape[0], size)

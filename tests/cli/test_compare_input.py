@@ -65,32 +65,45 @@ def table(*changes, header="dose,age,y", end=""):
 GOOD = table()
 
 
+CONTROL_CODES = "dose,\x1b[2J\x07\u202e,y"
+# The compressed file contains the time, and must not become part of the test's name:
+# the workers of pytest-xdist must all collect the same names.
+BAD_FILES = {
+    "empty": ("", "y", "cannot read"),
+    "blank lines": ("\n\n", "y", "cannot read"),
+    "header only": ("a,y\n", "y", "has a header, but no rows"),
+    "one column": ("y\n1\n2\n", "y", "one column only"),
+    "input twice": (table(header="dose,dose,y"), "y", "two columns are named 'dose'"),
+    "target twice": (table(header="dose,y,y"), "y", "two columns are named 'y'"),
+    "short header": (
+        table(header="dose,y"),
+        "y",
+        "more values than its header has names",
+    ),
+    "latin-1": (table(header="dose,âge,y").encode("latin-1"), "y", "cannot read"),
+    "utf-16": (GOOD.encode("utf-16"), "y", "cannot read"),
+    "cut gzip": (gzip.compress(GOOD.encode())[:60], "y", "cannot read"),
+    "text": (table((3, 2, "<5")), "y", "(it holds '<5' in row 4)"),
+    "two tables": (GOOD + GOOD, "y", "(it holds 'y' in row 41)"),
+    "no target": (
+        table(*((i, 2, "?") for i in range(40))),
+        "y",
+        "the target 'y' is empty",
+    ),
+    "large": (table((3, 0, "1e308")), "y", "'dose' are too large (up to 1e+308)"),
+    "large y": (table((3, 2, "-1e308")), "y", "'y' are too large (up to 1e+308)"),
+    "control codes": (table(header=CONTROL_CODES), "q", r"dose, \x1b[2J\x07\u202e, y"),
+    "binary": (b"\xff\xfe\x00\x81,\x9d\n", "y", "cannot read"),
+    "ragged": ("a,b\n1,2\n1,2,3,4\n", "a", "cannot read"),
+    "semicolons": ("a;y\n1;2\n", "y", "one column only"),
+    "few rows": (FEW, "y", "10 rows have a value of 'y'; at least 30 are needed"),
+    "constant": (CONSTANT, "y", "'y' is 3 in every row"),
+    "only keys": (ONLY_KEYS, "y", "no input column is left"),
+}
+
+
 @pytest.mark.parametrize(
-    ("text", "target", "message"),
-    [
-        ("", "y", "cannot read"),
-        ("\n\n", "y", "cannot read"),
-        ("a,y\n", "y", "has a header, but no rows"),
-        ("y\n1\n2\n", "y", "one column only"),
-        (table(header="dose,dose,y"), "y", "two columns are named 'dose'"),
-        (table(header="dose,y,y"), "y", "two columns are named 'y'"),
-        (table(header="dose,y"), "y", "more values than its header has names"),
-        (table(header="dose,âge,y").encode("latin-1"), "y", "cannot read"),
-        (GOOD.encode("utf-16"), "y", "cannot read"),
-        (gzip.compress(GOOD.encode())[:60], "y", "cannot read"),
-        (table((3, 2, "<5")), "y", "(it holds '<5' in row 4)"),
-        (GOOD + GOOD, "y", "(it holds 'y' in row 41)"),
-        (table(*((i, 2, "?") for i in range(40))), "y", "the target 'y' is empty"),
-        (table((3, 0, "1e308")), "y", "'dose' are too large (up to 1e+308)"),
-        (table((3, 2, "-1e308")), "y", "'y' are too large (up to 1e+308)"),
-        (table(header="dose,\x1b[2J\x07\u202e,y"), "q", r"dose, \x1b[2J\x07\u202e, y"),
-        (b"\xff\xfe\x00\x81,\x9d\n", "y", "cannot read"),
-        ("a,b\n1,2\n1,2,3,4\n", "a", "cannot read"),
-        ("a;y\n1;2\n", "y", "one column only"),
-        (FEW, "y", "10 rows have a value of 'y'; at least 30 are needed"),
-        (CONSTANT, "y", "'y' is 3 in every row"),
-        (ONLY_KEYS, "y", "no input column is left"),
-    ],
+    ("text", "target", "message"), BAD_FILES.values(), ids=BAD_FILES.keys()
 )
 def test_bad_files(tmp_path, capsys, text, target, message):
     assert message in fail(capsys, write(tmp_path, text), "--target", target)

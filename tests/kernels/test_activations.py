@@ -149,19 +149,19 @@ def test_partials_are_finite_differences(case, order):
 
 def test_diagonal_is_the_gaussian_expectation(case):
     activation, phi, slope = case
-    s, _, d, _ = activation.diagonal(VARIANCES, GAIN)
+    moments = activation.diagonal(VARIANCES, GAIN)
     args = VARIANCES, VARIANCES, VARIANCES
     # Also for tanh: the diagonal comes from quadrature, not from the series.
-    assert_allclose(s, GAIN * expectations(phi, phi, *args), rtol=1e-11)
-    assert_allclose(d, GAIN * expectations(slope, slope, *args), rtol=1e-11)
+    assert_allclose(moments.s, GAIN * expectations(phi, phi, *args), rtol=1e-11)
+    assert_allclose(moments.d, GAIN * expectations(slope, slope, *args), rtol=1e-11)
 
 
 def test_diagonal_slopes_are_finite_differences(case):
     activation = case[0]
-    _, s_slope, _, d_slope = activation.diagonal(VARIANCES, GAIN)
-    for which, slope in ((0, s_slope), (2, d_slope)):
+    moments = activation.diagonal(VARIANCES, GAIN)
+    for name, slope in (("s", moments.ds_dq), ("d", moments.dd_dq)):
         numeric = central_difference(
-            lambda q, which=which: activation.diagonal(q, GAIN)[which], VARIANCES
+            lambda q, name=name: getattr(activation.diagonal(q, GAIN), name), VARIANCES
         )
         assert_allclose(slope, numeric, rtol=1e-8, atol=1e-9)
 
@@ -175,7 +175,7 @@ def test_zero_variance(case):
     mean = expectations(phi, np.ones_like, zero, q, q)
     assert_allclose(s, at_zero * mean, rtol=1e-12, atol=1e-30)
     assert np.all(np.isfinite(d))
-    assert_allclose(activation.diagonal(zero)[0], at_zero**2, rtol=1e-14, atol=1e-140)
+    assert_allclose(activation.diagonal(zero).s, at_zero**2, rtol=1e-14, atol=1e-140)
     for partials in (activation.first_partials, activation.second_partials):
         assert np.all(np.isfinite(partials(zero, zero, q)))
 
@@ -199,10 +199,10 @@ def gelu_diagonal(q):
     "activation, exact", [(Erf(), erf_diagonal), (GELU(), gelu_diagonal)]
 )
 def test_diagonal_at_extreme_variances(activation, exact, q):
-    s, s_slope, d, d_slope = activation.diagonal(np.array([q]))
+    moments = activation.diagonal(np.array([q]))
     # A determinant without cancellation costs a few roundings.
-    assert_allclose((s[0], d[0]), exact(q), rtol=1e-12)
-    assert np.isfinite(s_slope[0]) and np.isfinite(d_slope[0])
+    assert_allclose((moments.s[0], moments.d[0]), exact(q), rtol=1e-12)
+    assert np.isfinite(moments.ds_dq[0]) and np.isfinite(moments.dd_dq[0])
 
 
 def test_resolve_activation():
@@ -259,8 +259,8 @@ def test_hermite_diagonal_of_a_steep_function(q):
     weight = 2 * weight * stats.norm.pdf(u / q**0.5) / q**0.5
     truth = [weight @ np.tanh(u) ** 2, weight @ TANH[1](np.minimum(u, 300)) ** 2]
     dual = HermiteActivation(np.tanh).for_variances(np.array([q]))
-    s, _, d, _ = dual.diagonal(np.array([q]))
-    assert_allclose((s[0], d[0]), truth, rtol=1e-6)
+    moments = dual.diagonal(np.array([q]))
+    assert_allclose((moments.s[0], moments.d[0]), truth, rtol=1e-6)
 
 
 def hard_tanh(z):

@@ -90,10 +90,26 @@ def check_theory(name, network, outputs):
 def solve_theory(name, data, point, width, neighbour=None):
     """Posterior of a theory at given hyperparameters, and its log evidence.
 
-    `neighbour` is the posterior of the same theory at another scaling. If the scaling
-    only multiplies the kernel, its eigendecomposition is used again.
+    Parameters
+    ----------
+    name : str
+        A key of `APPROXIMATIONS`.
+    data : Data
+        Training rows. Which posterior fits depends on the type.
+    point : Hyperparameters
+        Kernel, noise and metric. For the Gaussian theories the metric already is the
+        learned weight covariance.
+    width : float
+        Number of hidden units.
+    neighbour : RescaledPosterior or None
+        Posterior of the same theory and data at another `scaling`, the parameter of
+        `AdaptiveKernelRegressor` that divides the weight variance. If the weight
+        variance only multiplies the kernel, its eigendecomposition is used again.
     """
     theory = APPROXIMATIONS[name]
+    # Once the weight covariance is learned, a Gaussian theory has the ordinary Gaussian
+    # process posterior with the kernel of `point`. An infinitely wide network is a
+    # Gaussian process too, so at infinite width "sampled" has the same posterior.
     if theory.gaussian or (name == "sampled" and isinf(width)):
         if isinstance(data, LocalData):
             return LocalPosterior.fit(data, point)
@@ -104,6 +120,7 @@ def solve_theory(name, data, point, width, neighbour=None):
         return SampledPosterior.fit(data, point, width)
     relative = None
     if neighbour is not None and _keeps_its_shape(point.network):
+        # K_new = (new weight variance / old weight variance) K_old
         old, new = neighbour.point.network, point.network
         relative = neighbour, new.weight_variance / old.weight_variance
     return RescaledPosterior.fit(data, point, theory.rescaling, width, relative)

@@ -83,12 +83,13 @@ def layer_scales(data: Data, point: Hyperparameters, *, width: float) -> np.ndar
     if isinf(width):
         return np.ones(depth)
 
-    def descent(t):
+    def negated_objective(t):
+        """Per observation, so that tolerances do not depend on their number."""
         value, gradient = _log_posterior(data, point, width, t)
         return -value / size, -gradient / size
 
     solution = minimize(
-        descent,
+        negated_objective,
         np.zeros(depth),
         jac=True,
         method="L-BFGS-B",

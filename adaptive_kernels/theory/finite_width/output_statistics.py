@@ -144,23 +144,30 @@ class OutputStatistics:
 def fixed_scale(theory, spectrum, noise, width, scale, **known):
     """Statistics of the Gaussian process with kernel `scale` K0.
 
+    With the eigenvalues s and eigenvectors R of `scale` (C, C) the rotated outputs Y R
+    are independent: output j has the kernel s_j K0. In the eigenbasis of K0 its
+    targets have coefficients c_ij with the variances v_ij = lam_i s_j + noise. So
+
+        dual = (s c / v) R',    reduction = s^2 / v,
+        tilt = sqrt(s) c / v,   loss_i = sum_j s_j / v_ij.
+
     `known` replaces fields that a theory computes otherwise.
     """
-    s, rotation = np.linalg.eigh(np.asarray(scale))
-    c, _ = spectrum.rotated(rotation)
+    s, R = np.linalg.eigh(np.asarray(scale))
+    c, _ = spectrum.rotated(R)
     lam = spectrum.eigenvalues[:, None]
-    spread = noise + lam * s
-    shrunk = c / spread
+    v = noise + lam * s
+    c_over_v = c / v
     fields = {
-        "dual": (shrunk * s) @ rotation.T,
+        "dual": (c_over_v * s) @ R.T,
         "prior_scale": s,
-        "reduction": s**2 / spread,
-        "rotation": rotation,
+        "reduction": s**2 / v,
+        "rotation": R,
         "drift": np.zeros((len(lam), 0)),
-        "log_evidence": _gaussian_evidence(spectrum, noise, s, rotation),
-        "effective_dof": float(np.sum(lam * s / spread)) / len(s),
-        "tilt": shrunk * np.sqrt(s),
-        "loss": np.sum(s / spread, axis=1),
+        "log_evidence": _gaussian_evidence(spectrum, noise, s, R),
+        "effective_dof": float(np.sum(lam * s / v)) / len(s),
+        "tilt": c_over_v * np.sqrt(s),
+        "loss": np.sum(s / v, axis=1),
     }
     return OutputStatistics(
         theory=theory, scale=np.asarray(scale), width=width, **{**fields, **known}

@@ -186,7 +186,11 @@ def sampled(
     n_points: int = 2**15,
     random_state: int | np.random.Generator | None = 0,
 ) -> SampledTheory:
-    """Posterior of a network of finite width and one hidden layer, by sampled neurons.
+    """Posterior of a finite network with one hidden layer, from a sample of neurons.
+
+    It samples neurons from their distribution given the data. Averages over them give
+    the mean and the variance at tree level, and the one-loop correction. The result is
+    a `SampledTheory`, which predicts new rows.
 
     Use it for any activation where a network learns much: unlike kernel rescaling and
     the Gaussian variational kernel it assumes nothing about the distribution of the

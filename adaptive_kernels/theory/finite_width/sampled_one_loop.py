@@ -14,10 +14,10 @@ def second_moment(neurons, weights):
 
 @dataclass(frozen=True)
 class _Loop:
-    """One-loop results as sums over the M neurons of the tree level.
+    """One-loop results as sums over the neurons i of the tree level.
 
-    coefficients : array (M,), with f_1(x) = sum over neurons of coefficient * phi(x)
-    weights : array (M,), with which an average over neurons is <O>_1
+    coefficients : array (n_neurons,), with f_1(x) = sum_i coefficients_i phi_i(x)
+    weights : array (n_neurons,), with <O>_1 = sum_i weights_i O_i
     shift : array (n,), change of the dual vector u
     """
 
@@ -29,13 +29,14 @@ class _Loop:
 def one_loop_sums(problem, neurons, solution):
     """Expand around the tree level, in the notation of `sampled_neurons.py`.
 
-    With B = M^{-1}, b = phi'B phi, tau = <b w2>, w3 = 3 p1 g / N + p1^3, the slope of
-    log det M and the shift of u are
+    With B = M^{-1} for the Hessian M, b = phi'B phi, tau = <b w2> and
+    w3 = 3 p1 g / N + p1^3, the slope of log det M and the shift of u are
 
         L' = N <a phi>,    a = b w3 - tau p1 - 2 w2 phi'B m + 2 (m'B m) p1,
         shift = B L' / 2.
 
-    The mean f_1 = f + K_*t shift - L'_* / 2 and any other average <O> become
+    Here a and b are numbers of every neuron, and m is a vector over training rows. The
+    mean f_1 = f + K_*t shift - L'_* / 2 and any other average <O> become
 
         f_1(x) = N <(p1 + w2 phi'shift - p1 m'shift - a / 2) phi(x)>,
         <O>_1 = <O> + Cov(c, O),    c = p1 phi'shift + p1 phi'B m - w2 b / 2.
@@ -54,10 +55,12 @@ def one_loop_sums(problem, neurons, solution):
     phi_shift, m_shift = neurons.project(shift), float(m @ shift)
     coefficients = p1 + (w2 * phi_shift - p1 * m_shift - a / 2)
     c = p1 * (phi_shift + phi_Bm) - w2 * b / 2
+    # Cov(c, O) = <(c - <c>) O>
+    mean_c = xp.sum(weights * c)
     return _Loop(
-        width * weights * coefficients,
-        weights * (1 + c - xp.sum(weights * c)),
-        shift,
+        coefficients=width * weights * coefficients,
+        weights=weights * (1 + c - mean_c),
+        shift=shift,
     )
 
 

@@ -146,14 +146,23 @@ class _Shape:
         return mu / ((self.nonlinear + kappa) * (self.linear + mu))
 
     def effective_alpha(self, alpha):
-        """The kappa at which the first equation gives gamma = alpha."""
+        """The penalty kappa of infinitely many neurons that acts as alpha does on N.
+
+        It is the root of the first equation of this module at gamma = alpha,
+
+            kappa [1 - (n / N) (1 - kappa g(kappa))] = alpha,
+
+        with g(kappa) from the second. It is searched for on a logarithmic scale.
+        """
 
         def excess(log_kappa):
+            """Left side minus right side of the equation."""
             kappa = exp(log_kappa)
             share = 1 - kappa * self._trace(kappa, self._inner(kappa)[0])
             return kappa * (1 - self.rows_per_neuron * share) - alpha
 
-        # kappa (1 - kappa g) lies between zero and tr Phi / n = c_1^2 + cgt.
+        # The root is kappa = alpha + (n / N) kappa (1 - kappa g). The last factor,
+        # kappa (1 - kappa g), lies between zero and tr Phi / n = c_1^2 + cgt.
         most = alpha + self.rows_per_neuron * (self.linear + self.nonlinear)
         low, high = log(alpha) - 1e-9, log(most) + 1e-9
         return exp(brentq(excess, low, high, xtol=1e-15, rtol=1e-15))

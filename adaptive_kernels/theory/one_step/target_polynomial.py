@@ -40,15 +40,33 @@ def fit_target_polynomial(projection, y, degree):
     Returns
     -------
     TargetPolynomial
+
+    Notes
+    -----
+    The standard errors are heteroscedasticity-consistent: every row may have a noise
+    variance of its own, which its squared residual estimates. With H^+ the
+    pseudoinverse of the n x p design matrix H and residuals e, the covariance of the
+    coefficients is
+
+        n / (n - p) H^+ diag(e^2) H^+'.
+
+    The factor n / (n - p) corrects for residuals that are too small, because p
+    coefficients were fitted to them. This form is called HC1.
+
+    References
+    ----------
+    MacKinnon and White, "Some heteroskedasticity-consistent covariance matrix
+    estimators with improved finite sample properties", Journal of Econometrics 1985.
     """
     center, scale = projection.mean(), projection.std()
     H = hermite_e.hermevander((projection - center) / scale, degree)
-    inverse = np.linalg.pinv(H)
-    coefficients = inverse @ y
-    # White's heteroscedasticity-consistent covariance, with its small-sample factor.
-    scores = inverse * (y - H @ coefficients)
-    freedom = len(y) - degree - 1
-    errors = np.sqrt((scores**2).sum(axis=1) * len(y) / freedom)
+    H_pinv = np.linalg.pinv(H)
+    coefficients = H_pinv @ y
+    residuals = y - H @ coefficients
+    # Diagonal of H^+ diag(e^2) H^+'
+    variances = ((H_pinv * residuals) ** 2).sum(axis=1)
+    residual_dof = len(y) - degree - 1
+    errors = np.sqrt(variances * len(y) / residual_dof)
     return TargetPolynomial(coefficients, errors, float(center), float(scale))
 
 
