@@ -53,6 +53,10 @@ class AdaptiveKernelClassifier(
         None fits exactly. A number, best from 300 to 2000, fits with this many inducing
         points: O(n n_inducing^2) time, and one block of rows in memory at a time. See
         `NNGPClassifier` for the details.
+    n_neighbors : int, "auto" or None, default="auto"
+        None predicts from all training rows, a number from so many nearest rows in the
+        learned metric. "auto" means None for up to 4000 distinct rows, or if
+        `n_inducing` is given, and 150 for more rows. See `NNGPClassifier`.
     max_iter : int, default=200
         Maximum number of L-BFGS iterations of each run of the optimizer.
     tol : float, default=0.2
@@ -83,6 +87,8 @@ class AdaptiveKernelClassifier(
     X_train_ : array of shape (n_rows, n_features)
         Distinct training rows of positive weight, sorted. With `n_inducing` the
         inducing points, which are some of these rows.
+    n_neighbors_ : int or None
+        Number of nearest rows that predict; None if all training rows do.
     n_iter_ : int
         Number of iterations of the optimizer.
     n_features_in_ : int
@@ -130,6 +136,7 @@ class AdaptiveKernelClassifier(
         optimizer: Literal["evidence"] | None = "evidence",
         n_restarts_optimizer: int = 0,
         n_inducing: int | None = None,
+        n_neighbors: int | Literal["auto"] | None = "auto",
         max_iter: int = 200,
         tol: float = 0.2,
         device: str | None = None,
@@ -142,6 +149,7 @@ class AdaptiveKernelClassifier(
         self.optimizer = optimizer
         self.n_restarts_optimizer = n_restarts_optimizer
         self.n_inducing = n_inducing
+        self.n_neighbors = n_neighbors
         self.max_iter = max_iter
         self.tol = tol
         self.device = device

@@ -75,14 +75,14 @@ class AdaptiveKernelRegressor(
         None fits exactly. A number, best from 300 to 2000, fits with this many inducing
         points, for "gaussian" only: O(n n_inducing^2) time, and one block of rows in
         memory at a time. See `NNGPRegressor` for the details.
-    n_neighbors : int, default=None
+    n_neighbors : int, "auto" or None, default="auto"
         None predicts from all training rows. A number predicts every new row from so
         many nearest rows in the learned metric, on top of what 200 inducing points
-        explain, or `n_inducing` if that is given: 150 is enough for most tables. Kernel
-        and noise are learned from the evidence of 1200 rows, then from left-out rows of
-        the whole table and their neighbours. The cost of a fit hardly grows with n, and
-        rough functions keep their detail. Outputs share the noise. See the page on
-        large data.
+        explain, or `n_inducing` if that is given. "auto" means None for up to 4000
+        distinct rows, or if `n_inducing` is given, and 150 for more rows. With
+        neighbours, kernel and noise are learned from the evidence of 1200 rows, then
+        from left-out rows of the whole table. The cost of a fit hardly grows with n.
+        Outputs share the noise. See the page on large data.
     normalize_y : bool, default=True
         Fit to centred targets of unit variance. Predictions are in the units of y.
     max_iter : int, default=200
@@ -123,6 +123,8 @@ class AdaptiveKernelRegressor(
     X_train_ : array of shape (n_rows, n_features)
         Distinct training rows of positive weight, sorted. With `n_inducing` the
         inducing points, which are some of these rows.
+    n_neighbors_ : int or None
+        Number of nearest rows that predict; None if all training rows do.
     log_marginal_likelihood_value_ : float
         Log evidence of normalised y, summed over outputs. With `n_inducing` a lower
         bound of it.
@@ -207,7 +209,7 @@ class AdaptiveKernelRegressor(
         optimizer: Literal["evidence"] | None = "evidence",
         n_restarts_optimizer: int = 0,
         n_inducing: int | None = None,
-        n_neighbors: int | None = None,
+        n_neighbors: int | Literal["auto"] | None = "auto",
         normalize_y: bool = True,
         max_iter: int = 200,
         tol: float = 0.2,

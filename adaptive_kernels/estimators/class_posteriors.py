@@ -4,35 +4,73 @@ from dataclasses import replace
 
 import numpy as np
 
-from .._arrays import asarray_like, small_problem_threads, to_numpy
+from .._arrays import (
+    as_float64,
+    asarray_like,
+    index_like,
+    small_problem_threads,
+    to_device,
+    to_numpy,
+)
+from ..inference import subsampling
 from ..inference.class_calibration import ExactClasses, fit_class_posterior
 from ..inference.evidence import Data
 from ..inference.inducing_calibration import InducingClasses
-from ..inference.streaming import inducing_data
+from ..inference.local_calibration import LocalClasses
+from ..inference.local_posterior import local_data
+from ..inference.streaming import inducing_data, is_sparse
+from ..inference.subsampling import stratified_rows
 from .labels import codes_of
 
 
-def calibrated(regressor, rows, n_inducing=None):
+def calibrated(regressor, rows, n_inducing=None, n_neighbors=None):
     """Calibrated class posterior of some rows, with the kernel of a fitted regressor.
 
+    It is exact if there are not more rows than inducing points and neighbours.
+
     rows : RowStream, with one-vs-rest targets
-    n_inducing : int or None for an exact posterior
+    n_inducing, n_neighbors : int or None
     """
     point, codes = regressor._posterior.point, codes_of(rows.Y)
     labels = np.eye(max(rows.Y.shape[1], 2))[codes]
     weights = None if rows.weights is None else to_numpy(rows.weights)
     mean = np.average(labels, axis=0, weights=weights)
-    if n_inducing is None:
-        data = Data(rows.X, asarray_like(labels - mean, rows.X), rows.weights)
-        with small_problem_threads(rows.X.shape[0]):
-            return fit_class_posterior(ExactClasses.of(data, point), labels)
-    rows = replace(rows, Y=labels)
-    data = inducing_data(rows, n_inducing, mean, np.ones_like(mean), codes)
-    with small_problem_threads(n_inducing):
-        sample = InducingClasses.of(data, point)
-        shown = np.round(to_numpy(sample.held_out.Y) + mean)
-        shares = class_shares(shown, sample.held_out.weights, mean)
-        return fit_class_posterior(sample, shown, shares)
+    n = rows.X.shape[0]
+    if is_sparse(n, n_neighbors):
+        return _from_neighbours(
+            rows, labels - mean, mean, point, (n_neighbors, n_inducing)
+        )
+    if is_sparse(n, n_inducing):
+        rows = replace(rows, Y=labels)
+        data = inducing_data(rows, n_inducing, mean, np.ones_like(mean), codes)
+        with small_problem_threads(n_inducing):
+            return _from_sample(InducingClasses.of(data, point), mean)
+    data = Data(rows.X, asarray_like(labels - mean, rows.X), rows.weights)
+    with small_problem_threads(n):
+        return fit_class_posterior(ExactClasses.of(data, point), labels)
+
+
+def _from_neighbours(rows, targets, mean, point, numbers):
+    """The posterior from neighbours; `numbers` are those of neighbours and points."""
+    X, weights = to_device(rows.X, rows.device), rows.weights
+    first = as_float64(X[:1, :])
+    if weights is not None:
+        kept = np.flatnonzero(to_numpy(weights) > 0)
+        X, targets, weights = X[index_like(kept, X), :], targets[kept], weights[kept]
+        weights = asarray_like(weights, first)
+    data = local_data(Data(X, asarray_like(targets, first), weights), *numbers)
+    codes = np.argmax(targets, axis=1)
+    sample = stratified_rows(codes, subsampling.CLASS_LEFT_OUT_ROWS)
+    return _from_sample(LocalClasses.of(data, point, sample), mean)
+
+
+def _from_sample(classes, mean):
+    """The posterior calibrated on sampled rows, with the shares `mean` of classes."""
+    held_out = classes.held_out
+    labels = np.round(to_numpy(held_out.Y) + mean)
+    return fit_class_posterior(
+        classes, labels, class_shares(labels, held_out.weights, mean)
+    )
 
 
 def class_shares(labels, weights, frequencies):

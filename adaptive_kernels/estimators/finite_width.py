@@ -110,17 +110,17 @@ class FiniteWidthRegressor(WideNetworkRegressor):
         return APPROXIMATIONS[self.approximation].gaussian
 
     def _check_inducing(self):
-        all_rows = APPROXIMATIONS[self.approximation].all_rows
-        if self.n_inducing is not None and all_rows:
-            raise ValueError(
-                f"approximation={self.approximation!r} needs all training rows at "
-                "once: set n_inducing=None, or approximation='gaussian'."
-            )
-        if self.n_neighbors is not None and all_rows:
-            raise ValueError(
-                f"approximation={self.approximation!r} needs all training rows at "
-                "once: set n_neighbors=None, or approximation='gaussian'."
-            )
+        if not self._needs_all_rows():
+            return
+        for name in ("n_inducing", "n_neighbors"):
+            if getattr(self, name) not in (None, "auto"):
+                raise ValueError(
+                    f"approximation={self.approximation!r} needs all training rows at "
+                    f"once: set {name}=None, or approximation='gaussian'."
+                )
+
+    def _needs_all_rows(self):
+        return APPROXIMATIONS[self.approximation].all_rows
 
     def _problem(self, data):
         """The evidence problem at this width, and its coordinates.
@@ -244,7 +244,8 @@ class FiniteWidthRegressor(WideNetworkRegressor):
 
     def _at_scaling(self, scaling):
         """A copy at another scaling: the theory is solved again, nothing is tuned."""
-        self._require_exact("Another scaling")
+        if self._posterior.inducing_points() is not None:
+            self._require_exact("Another scaling")
         model = self._copied(scaling=scaling)
         with small_problem_threads(self.X_train_.shape[0]):
             model._solve(self._training, self._posterior)

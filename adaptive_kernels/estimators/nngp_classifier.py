@@ -40,6 +40,12 @@ class NNGPClassifier(WideNetworkClassifier):
         memory at a time. Noise and calibration then use leave-one-out predictions of
         4000 rows, or 4 n_inducing if that is more. X may be a `numpy.memmap`, or of
         single precision. Above 20,000 rows it is neither copied nor kept.
+    n_neighbors : int, "auto" or None, default="auto"
+        None predicts from all training rows. A number predicts every new row from so
+        many nearest rows in the metric of the kernel, on top of what 200 inducing
+        points explain, or `n_inducing` if that is given. "auto" means None for up to
+        4000 distinct rows, or if `n_inducing` is given, and 150 for more rows. Noise
+        and calibration then use 2000 left-out rows and their neighbours.
     device : {"cuda"} or None, default=None
         "cuda" computes on a GPU with CuPy and returns NumPy; None computes where X is.
     random_state : int, RandomState or None, default=None
@@ -60,6 +66,8 @@ class NNGPClassifier(WideNetworkClassifier):
     X_train_ : array of shape (n_rows, n_features)
         Distinct training rows of positive weight, sorted. With `n_inducing` the
         inducing points, which are some of these rows.
+    n_neighbors_ : int or None
+        Number of nearest rows that predict; None if all training rows do.
     n_iter_ : int
         Number of iterations of the optimizer.
     n_features_in_ : int
@@ -110,6 +118,7 @@ class NNGPClassifier(WideNetworkClassifier):
         optimizer: Literal["evidence"] | None = "evidence",
         n_restarts_optimizer: int = 0,
         n_inducing: int | None = None,
+        n_neighbors: int | Literal["auto"] | None = "auto",
         device: str | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -118,6 +127,7 @@ class NNGPClassifier(WideNetworkClassifier):
         self.optimizer = optimizer
         self.n_restarts_optimizer = n_restarts_optimizer
         self.n_inducing = n_inducing
+        self.n_neighbors = n_neighbors
         self.device = device
         self.random_state = random_state
 

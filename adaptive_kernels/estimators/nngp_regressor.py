@@ -54,14 +54,14 @@ class NNGPRegressor(WideNetworkRegressor):
         if that is more; predictions use all rows. X may be a `numpy.memmap`, or of
         single precision. Above 20,000 rows it is neither copied nor kept. Leave-one-out
         predictions, and the evidence at other hyperparameters, are not available.
-    n_neighbors : int, default=None
+    n_neighbors : int, "auto" or None, default="auto"
         None predicts from all training rows. A number predicts every new row from so
         many nearest rows in the learned metric, on top of what 200 inducing points
-        explain, or `n_inducing` if that is given: 150 is enough for most tables. Kernel
-        and noise are learned from the evidence of 1200 rows, then from left-out rows of
-        the whole table and their neighbours. The cost of a fit hardly grows with n, and
-        rough functions keep their detail. Outputs share the noise. See the page on
-        large data.
+        explain, or `n_inducing` if that is given. "auto" means None for up to 4000
+        distinct rows, or if `n_inducing` is given, and 150 for more rows. With
+        neighbours, kernel and noise are learned from the evidence of 1200 rows, then
+        from left-out rows of the whole table. The cost of a fit hardly grows with n.
+        Outputs share the noise. See the page on large data.
     normalize_y : bool, default=True
         Fit to centred targets of unit variance. Predictions are in the units of y.
     device : {"cuda"} or None, default=None
@@ -82,6 +82,8 @@ class NNGPRegressor(WideNetworkRegressor):
     X_train_ : array of shape (n_rows, n_features)
         Distinct training rows of positive weight, sorted. With `n_inducing` the
         inducing points, which are some of these rows.
+    n_neighbors_ : int or None
+        Number of nearest rows that predict; None if all training rows do.
     log_marginal_likelihood_value_ : float
         Log evidence of normalised y, summed over outputs. With `n_inducing` a lower
         bound of it.
@@ -130,7 +132,7 @@ class NNGPRegressor(WideNetworkRegressor):
         optimizer: Literal["evidence"] | None = "evidence",
         n_restarts_optimizer: int = 0,
         n_inducing: int | None = None,
-        n_neighbors: int | None = None,
+        n_neighbors: int | Literal["auto"] | None = "auto",
         normalize_y: bool = True,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = None,

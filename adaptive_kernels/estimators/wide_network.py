@@ -12,14 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 from .._arrays import (
     Array,
     ArrayLike,
-    as_float64,
-    asarray_like,
     check_device,
     identity,
-    index_like,
     namespace,
     small_problem_threads,
-    to_device,
 )
 from .._sklearn import Interval, StrOptions, fit_context
 from ..inference.coordinates import Frame
@@ -29,13 +25,12 @@ from ..inference.local_posterior import LocalData
 from ..inference.memory_limits import check_exact_memory, check_joint_memory
 from ..inference.optimization import NOISE_BOUNDS
 from ..inference.starting_points import random_starts
-from ..inference.streaming import is_sparse, is_streamed
+from ..inference.streaming import is_sparse
 from ..kernels import NNGP
 from ..kernels._base import VARIANCES, WideKernel
 from ..kernels._recursion import slices_of
 from .base import KernelModel, draw_jointly, unchanged_on_failure
-from .large_tables import columns_like, inducing_rows, local_rows
-from .training import TrainingRows, column_variances
+from .large_tables import N_NEIGHBORS, neighbors_for, training_rows
 from .validation import validate_prior, validate_training, warn_of_relative_weights
 
 PREDICTED_ROWS = 8192
@@ -51,7 +46,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         "optimizer": [StrOptions({"evidence"}), None],
         "n_restarts_optimizer": [Interval(Integral, 0, None, closed="left")],
         "n_inducing": [Interval(Integral, 1, None, closed="left"), None],
-        "n_neighbors": [Interval(Integral, 1, None, closed="left"), None],
+        "n_neighbors": N_NEIGHBORS,
         "normalize_y": ["boolean"],
         "device": [str, None],
         "random_state": ["random_state"],
@@ -114,24 +109,18 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
 
     def _rows(self, X, y, weights):
         """The `TrainingRows` of checked arrays."""
-        self.n_features_in_, m = X.shape[1], self.n_inducing
-        if is_sparse(X.shape[0], self.n_neighbors):
-            return local_rows(self, X, y, weights)
-        if is_streamed(X.shape[0], m):
-            self._check_memory(X, X.shape[0])
-            # X is not moved. Targets and weights are summed on the device.
-            first = as_float64(to_device(X[:1, :], self.device))
-            return inducing_rows(self, X, *columns_like(first, y, weights))
-        X, Y, weights, (is_vector, inverse) = self._merged(X, y, weights)
-        if is_sparse(X.shape[0], m):
-            return inducing_rows(self, X, Y, weights, is_vector)
-        targets = self._target_scale(Y, weights, is_vector)
-        return TrainingRows(
-            Data(X, targets.normalized(Y), weights),
-            targets,
-            asarray_like(column_variances(X, weights), X),
-            index_like(inverse, X),
-        )
+        self.n_features_in_ = X.shape[1]
+        return training_rows(self, X, y, weights)
+
+    def _neighbors_of(self, n):
+        """How many nearest rows predict in a fit of n distinct rows; None for all."""
+        if self.n_neighbors == "auto" and self._needs_all_rows():
+            return None
+        return neighbors_for(n, self.n_neighbors, self.n_inducing)
+
+    def _needs_all_rows(self):
+        """Whether other parameters need all training rows at once."""
+        return False
 
     def _target_scale(self, Y, weights, is_vector):
         targets = super()._target_scale(Y, weights, is_vector)
@@ -148,7 +137,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         self._check_memory(X, X.shape[0])
 
     def _check_memory(self, X, n):
-        if not (is_sparse(n, self.n_neighbors) or is_sparse(n, self.n_inducing)):
+        if not (is_sparse(n, self._neighbors_of(n)) or is_sparse(n, self.n_inducing)):
             check_exact_memory(X, n, self._matrices())
 
     def _require_exact(self, what):
@@ -214,11 +203,12 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         if inducing is not None:
             # The sums of the posterior contain all other rows.
             rows = replace(rows, data=Data(inducing, posterior.dual))
+        self.X_train_, self.n_neighbors_ = rows.data.X, None
         if isinstance(rows.data, LocalData):
-            rows = replace(rows, data=rows.data.rows)
+            self.X_train_ = rows.data.rows.X
+            self.n_neighbors_ = min(rows.data.n_neighbors, self.X_train_.shape[0] - 1)
         self.alpha_ = rows.targets.noise_with_constants(posterior.observation_noise())
         self.n_iter_ = n_iter
-        self.X_train_ = rows.data.X
         self.log_marginal_likelihood_value_ = evidence
         self._posterior, self._training, self._targets = posterior, rows, rows.targets
 
@@ -344,7 +334,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         mean, spread = self._posterior.leave_one_out(data)
         xp = namespace(mean)
         std = self._std(xp.maximum(spread, 0 * spread))
-        host = isinstance(data.X, np.ndarray) or self.device is not None
+        host = isinstance(self.X_train_, np.ndarray) or self.device is not None
         mean, std = (
             self._targets.shaped(
                 values if index is None else xp.take(values, index, axis=0), host

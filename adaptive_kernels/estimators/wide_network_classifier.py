@@ -22,13 +22,14 @@ from .._sklearn import Interval, StrOptions, fit_context
 from ..inference import subsampling
 from ..inference.evidence import Data
 from ..inference.memory_limits import check_exact_memory
-from ..inference.streaming import RowStream, is_sparse, is_streamed
+from ..inference.streaming import RowStream, is_sparse
 from ..kernels import NNGP, NTK
 from ..kernels._base import WideKernel
 from ..kernels._recursion import slices_of
 from .base import ArrayModel, merged_rows, unchanged_on_failure
 from .class_posteriors import calibrated
 from .labels import codes_of, labels_at, one_vs_rest_targets, validate_labels
+from .large_tables import N_NEIGHBORS, has_many_repeats, neighbors_for
 from .validation import validate_rows, warn_of_relative_weights
 from .wide_network import PREDICTED_ROWS
 
@@ -44,6 +45,7 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         "optimizer": [StrOptions({"evidence"}), None],
         "n_restarts_optimizer": [Interval(Integral, 0, None, closed="left")],
         "n_inducing": [Interval(Integral, 1, None, closed="left"), None],
+        "n_neighbors": N_NEIGHBORS,
         "device": [str, None],
         "random_state": ["random_state"],
     }
@@ -104,15 +106,26 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
 
     def _rows(self, X, codes, weights, n_classes):
         """`RowStream` with one-vs-rest targets; equal rows of a small X are merged."""
-        columns = one_vs_rest_targets(codes, n_classes)
-        if is_streamed(X.shape[0], self.n_inducing):
-            return RowStream(X, columns, weights, self.device)
+        n, columns = X.shape[0], one_vs_rest_targets(codes, n_classes)
+        if n > subsampling.MERGED_ROWS and not self._is_exact(n):
+            by_points = not is_sparse(n, self._neighbors_of(n))
+            if by_points or not has_many_repeats(X, codes):
+                return RowStream(X, columns, weights, self.device)
         X = as_float64(to_device(X, self.device))
         X, columns, weights, _ = merged_rows(X, asarray_like(columns, X), weights)
-        rows = RowStream(X, columns, weights, self.device)
-        if not is_sparse(X.shape[0], self.n_inducing):
+        if self._is_exact(X.shape[0]):
             check_exact_memory(X, X.shape[0], 2)
-        return rows
+        return RowStream(X, columns, weights, self.device)
+
+    def _neighbors_of(self, n):
+        """How many nearest rows predict in a fit of n distinct rows; None for all."""
+        return neighbors_for(n, self.n_neighbors, self.n_inducing)
+
+    def _is_exact(self, n):
+        """Whether a posterior of n distinct rows needs no approximation."""
+        return not (
+            is_sparse(n, self._neighbors_of(n)) or is_sparse(n, self.n_inducing)
+        )
 
     def _learning_rows(self, rows):
         """A stratified sample of the rows, on which a regressor learns the kernel.
@@ -127,11 +140,14 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
 
     def _adopt(self, regressor, rows):
         """Set the fitted attributes: kernel of a regressor, calibrated on the rows."""
-        sparse = is_sparse(rows.X.shape[0], self.n_inducing)
-        n_inducing = self.n_inducing if sparse else None
-        self._classes = calibrated(regressor, rows, n_inducing)
-        self.regressor_ = regressor
-        self.X_train_ = self._classes.posterior.inducing if sparse else rows.X
+        n = rows.X.shape[0]
+        k = self._neighbors_of(n)
+        self._classes = calibrated(regressor, rows, self.n_inducing, k)
+        self.regressor_, self.X_train_ = regressor, rows.X
+        self.n_neighbors_ = min(k, n - 1) if is_sparse(n, k) else None
+        inducing = self._classes.posterior.inducing_points()
+        if inducing is not None:
+            self.X_train_ = inducing
 
     @property
     def kernel_(self) -> NNGP | NTK:

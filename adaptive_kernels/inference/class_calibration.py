@@ -29,6 +29,8 @@ from .evidence import Data, Hyperparameters
 from .factorization import factorize, leave_one_out
 from .inducing_calibration import InducingClasses
 from .inducing_posterior import InducingPosterior
+from .local_calibration import LocalClasses
+from .local_posterior import LocalPosterior
 from .posterior import GaussianPosterior
 
 # Gaussian evidence of +-1 labels does not give a good noise variance. It is only the
@@ -111,11 +113,11 @@ def fit_calibration(
 class ClassPosterior:
     """Gaussian posterior of centred one-hot labels, with its calibration.
 
-    posterior : GaussianPosterior or InducingPosterior
+    posterior : GaussianPosterior, InducingPosterior or LocalPosterior
     loss : float, mean leave-one-out log loss
     """
 
-    posterior: GaussianPosterior | InducingPosterior
+    posterior: GaussianPosterior | InducingPosterior | LocalPosterior
     calibration: Calibration
     loss: float
 
@@ -174,7 +176,7 @@ class ExactClasses:
 
 
 def fit_class_posterior(
-    rows: ExactClasses | InducingClasses,
+    rows: ExactClasses | InducingClasses | LocalClasses,
     labels: np.ndarray,
     shares: np.ndarray | None = None,
 ) -> ClassPosterior:
@@ -184,7 +186,7 @@ def fit_class_posterior(
 
     Parameters
     ----------
-    rows : ExactClasses or InducingClasses
+    rows : ExactClasses, InducingClasses or LocalClasses
         With the kernel and noise that the evidence chose. Its matrix is overwritten.
     labels : ndarray (n, C), one-hot, of the rows of `held_out`
     shares : ndarray (n,) or None

@@ -150,6 +150,11 @@ class LocalPosterior(Posterior):
         return cls(point, sites, rows.Y - A @ mean, k, part), value
 
     @property
+    def F(self) -> Array:
+        """Features (n, d + 1) of all training rows."""
+        return self.sites.F
+
+    @property
     def dual(self) -> Array:
         """Raise AttributeError: every new row has its own coefficients."""
         raise AttributeError(
@@ -178,13 +183,21 @@ class LocalPosterior(Posterior):
         near = self._nearest.of_new(F[:, 1:], self.n_neighbors)
         return self._predicted(F, self._projected(F), near)
 
-    def left_out(self, rows: np.ndarray) -> tuple[Array, Array]:
+    def neighbours_of(self, rows: np.ndarray) -> np.ndarray:
+        """The nearest other rows of some training rows: (m, k) of int."""
+        return self._nearest.of_own(rows, self.n_neighbors)
+
+    def left_out(
+        self, rows: np.ndarray, near: np.ndarray | None = None
+    ) -> tuple[Array, Array]:
         """Mean (m, C) and variance (m, C) of f at training rows from other rows.
 
         Only the neighbours leave the row out, not what the inducing points explain.
+
+        near : neighbours of the rows, or None to find them
         """
         sites = self.sites.take(rows)
-        near = self._nearest.of_own(rows, self.n_neighbors)
+        near = self.neighbours_of(rows) if near is None else near
         return self._predicted(sites.F, sites.A, near)
 
     def leave_one_out(self, data: Data) -> tuple[Array, Array]:

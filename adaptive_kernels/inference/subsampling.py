@@ -60,6 +60,8 @@ CLASS_FOLD_ROWS, CLASS_VALIDATION_ROWS = 600, 1000
 # A classifier's kernel has one parameter per feature and is learned well from this many
 # rows. The posterior uses all rows.
 CLASS_KERNEL_ROWS = 1000
+# With neighbours, noise and calibration of a classifier come from left-out rows.
+CLASS_LEFT_OUT_ROWS = 2000
 # A sample holds at least so many rows of every class, or all rows of the class.
 LEAST_CLASS_ROWS = 10
 

@@ -106,7 +106,7 @@ class AdaptiveKernelRegressorCV(
     n_inducing : int, default=None
         None fits members exactly. A number fits them with this many inducing points,
         for more rows than n x n matrices allow, and with one scaling only.
-    n_neighbors : int, default=None
+    n_neighbors : int, "auto" or None, default="auto"
         As for `AdaptiveKernelRegressor`, for the members of the mixture.
     normalize_y : bool, default=True
         Fit to centred targets of unit variance. Predictions are in the units of y.
@@ -197,7 +197,7 @@ class AdaptiveKernelRegressorCV(
         optimizer: Literal["evidence"] | None = "evidence",
         n_restarts_optimizer: int = 0,
         n_inducing: int | None = None,
-        n_neighbors: int | None = None,
+        n_neighbors: int | Literal["auto"] | None = "auto",
         normalize_y: bool = True,
         max_iter: int = 50,
         tol: float = 0.2,
@@ -271,9 +271,8 @@ class AdaptiveKernelRegressorCV(
             kernels, self.covariance_types, widths=self.widths, scalings=self.scalings
         )
         check_device(self.device)
-        single = (self.n_inducing, self.n_neighbors) != (None, None)
-        if single and len(self.scalings) > 1:
-            raise ValueError("n_inducing and n_neighbors take one scaling only.")
+        if self.n_inducing is not None and len(self.scalings) > 1:
+            raise ValueError("n_inducing takes one scaling only.")
         return kernels
 
     def _splitter(self, n_samples):

@@ -72,8 +72,6 @@ def test_refused_without_all_rows(fitted):
         fitted.log_marginal_likelihood(fitted.kernel_.theta)
     with pytest.raises(ValueError, match="n_neighbors=None"):
         adaptive(approximation="rescaling").fit(X, Y)
-    with pytest.raises(ValueError, match="one scaling"):
-        AdaptiveKernelRegressorCV(n_neighbors=50, scalings=(1, 2)).fit(X, Y)
 
 
 def test_as_many_neighbours_as_rows_is_the_exact_fit():
@@ -119,9 +117,37 @@ def test_large_table_is_not_merged(monkeypatch, fitted):
 @pytest.mark.slow
 def test_search_predicts_from_neighbours():
     search = AdaptiveKernelRegressorCV(
-        widths=(1.0,), covariance_types=("diag",), n_neighbors=60, cv=3
+        widths=(1.0,), covariance_types=("diag",), n_neighbors=60, scalings=(1, 2), cv=3
     ).fit(X, Y)
     error = search.predict(NEW) - target(NEW)
     assert np.sqrt(np.mean(error**2)) < NOISE
+    assert {member.n_neighbors_ for member in search.members_} == {60}
     with pytest.raises(AttributeError):
         _ = search.best_estimator_.dual_coef_
+
+
+def quick(**options):
+    return AdaptiveKernelRegressor(**{"optimizer": None, "alpha": 0.05} | options)
+
+
+@pytest.mark.parametrize("merged_rows", [100, 20_000])
+def test_number_of_distinct_rows_decides(monkeypatch, merged_rows):
+    monkeypatch.setattr(subsampling, "EXACT_ROWS", 300)
+    monkeypatch.setattr(subsampling, "MERGED_ROWS", merged_rows)
+    few, targets = X[:301], Y[:301]
+    assert quick().fit(few[:300], targets[:300]).n_neighbors_ is None
+    assert quick().fit(few, targets).n_neighbors_ == subsampling.NEIGHBORS
+    assert quick(n_neighbors=None).fit(few, targets).n_neighbors_ is None
+    assert quick(n_neighbors=400).fit(few, targets).n_neighbors_ is None
+    assert quick(n_inducing=50).fit(few, targets).X_train_.shape[0] == 50
+    assert quick(approximation="rescaling").fit(few, targets).n_neighbors_ is None
+    twice = (
+        np.concatenate([few[:300], few[:300]]),
+        np.concatenate([targets[:300], targets[:300]]),
+    )
+    repeated = quick().fit(*twice)
+    assert repeated.n_neighbors_ is None
+    assert_allclose(
+        repeated.predict(NEW),
+        quick().fit(few[:300], targets[:300], np.full(300, 2.0)).predict(NEW),
+    )
