@@ -60,7 +60,8 @@ def _from_neighbours(rows, targets, mean, point, numbers):
         weights = asarray_like(weights, first)
     data = local_data(Data(X, asarray_like(targets, first), weights), *numbers)
     codes = np.argmax(targets, axis=1)
-    sample = stratified_rows(codes, subsampling.CLASS_LEFT_OUT_ROWS)
+    # The kernel was learned from the first rows of the same random order.
+    sample = stratified_rows(codes, subsampling.CLASS_LEFT_OUT_ROWS, last=True)
     return _from_sample(LocalClasses.of(data, point, sample), mean)
 
 

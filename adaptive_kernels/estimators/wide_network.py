@@ -140,6 +140,10 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         if not (is_sparse(n, self._neighbors_of(n)) or is_sparse(n, self.n_inducing)):
             check_exact_memory(X, n, self._matrices())
 
+    def is_local(self, n: int) -> bool:
+        """Whether a fit of n distinct rows predicts from neighbours."""
+        return is_sparse(n, self._neighbors_of(n))
+
     def _require_exact(self, what):
         """Raise AttributeError if the model has inducing points or neighbours."""
         if not self._posterior.is_exact():

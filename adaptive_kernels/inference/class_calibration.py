@@ -17,7 +17,7 @@ would grow without limit if every left-out row agreed with its label.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import log, log1p
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy.optimize import minimize
@@ -115,11 +115,15 @@ class ClassPosterior:
 
     posterior : GaussianPosterior, InducingPosterior or LocalPosterior
     loss : float, mean leave-one-out log loss
+    left_out : ndarray (n,), log probabilities of the labels of the rows left out
+    shares : ndarray (n,), weights of these rows in the loss
     """
 
     posterior: GaussianPosterior | InducingPosterior | LocalPosterior
     calibration: Calibration
     loss: float
+    left_out: np.ndarray
+    shares: np.ndarray
 
     @property
     def noise(self) -> float:
@@ -202,29 +206,37 @@ def fit_class_posterior(
         shares = np.ones(len(labels)) if weights is None else to_numpy(weights)
     unit = float(namespace(prior).mean(prior)) or 1.0
 
-    def trial(noise: float) -> tuple[float, float, Calibration]:
+    def trial(noise: float) -> _Trial:
         mean, variance = (to_numpy(a) for a in rows.leave_one_out(noise))
         std = np.sqrt(np.maximum(variance, 0) + noise)
         calibration, loss = fit_calibration(mean, std, labels, shares)
-        return loss, noise, calibration
+        logs = np.sum(labels * calibration.log_probabilities(mean, std), axis=1)
+        return _Trial(loss, noise, calibration, logs)
 
     lowest, highest = (unit * share for share in NOISE_RANGE)
-    loss, noise, calibration = _line_search(trial, rows.point.alpha, lowest, highest)
-    return ClassPosterior(rows.posterior(noise), calibration, loss)
+    best = _line_search(trial, rows.point.alpha, lowest, highest)
+    posterior = rows.posterior(best.noise)
+    return ClassPosterior(posterior, best.calibration, best.loss, best.logs, shares)
+
+
+class _Trial(NamedTuple):
+    """Log loss and calibration at a noise variance; log probabilities of the labels."""
+
+    loss: float
+    noise: float
+    calibration: Calibration
+    logs: np.ndarray
 
 
 def _line_search(
-    trial: Callable[[float], tuple[float, float, Calibration]],
-    noise: float,
-    lowest: float,
-    highest: float,
-) -> tuple[float, float, Calibration]:
+    trial: Callable[[float], _Trial], noise: float, lowest: float, highest: float
+) -> _Trial:
     """Lower the noise while the loss falls; raise it only if lowering does not help."""
     first = best = trial(noise)
     for factor, end in ((1 / NOISE_STEP, lowest), (NOISE_STEP, highest)):
-        while (best[1] * factor - end) * (factor - 1) < 0:
-            following = trial(best[1] * factor)
-            if following[0] >= best[0]:
+        while (best.noise * factor - end) * (factor - 1) < 0:
+            following = trial(best.noise * factor)
+            if following.loss >= best.loss:
                 break
             best = following
         if best is not first:

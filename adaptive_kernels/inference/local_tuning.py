@@ -39,9 +39,10 @@ def learn_from_neighbours(
         return solution
     data = cast(LocalData, problem.data)
     n, d = data.rows.X.shape
-    order = random_order(n, n)
-    size = max(1, min(subsampling.LEFT_OUT_ROWS, n // 5))
-    unseen, order = order[:size], order[size:]
+    order, size = random_order(n, n), max(1, min(subsampling.LEFT_OUT_ROWS, n // 5))
+    unseen, order = order[-size:], order[:-size]
+    # The first ones are those of the evidence.
+    order = np.roll(order, -subsampling.LOCAL_SAMPLE_ROWS)
     solutions = [solution]
     for n_rows, max_iter in subsampling.LEFT_OUT_STAGES:
         rows, order = order[:n_rows], np.roll(order, -n_rows)

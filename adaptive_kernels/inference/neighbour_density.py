@@ -1,8 +1,12 @@
 """Density of rows given their nearest other rows, as an objective to maximise.
 
-For a row with neighbours N, c = K_N*, and w = (K_NN + noise)^{-1} c,
+For a row with neighbours N, their targets y_N, and c = K_N*,
 
-    y | y_N ~ N(w'y_N, s),    s = K_** - w'c + noise.
+    w = (K_NN + noise)^{-1} c,    u = (K_NN + noise)^{-1} y_N,
+    y | y_N ~ N(m, s),    m = w'y_N = c'u,    s = K_** - w'c + noise.
+
+The noise of a neighbour is alpha over its weight. The noise of the row itself is alpha,
+since its weight multiplies its log density.
 
 The sum of the log densities of some rows, by their weights, replaces the evidence. It
 scores what a prediction from neighbours does, on rows of the whole table.
@@ -115,11 +119,11 @@ class RegularizedNeighbourDensity(RegularizedEvidence):
         F = features(X, network, point.metric_sqrt)
         v = variances(F, network)
         K = matrices_of_sets(F, network, v)
-        noise = data.near.noise(point.alpha)
-        density = _Density.of(data, K, noise, point.alpha)
+        near_noise = data.near.noise(point.alpha)
+        density = _Density.of(data, K, near_noise, point.alpha)
         A = density.cotangents()
         own, diagonals = A[:, k, k], xp.linalg.diagonal(A[:, :k, :k])
-        by_noise = xp.sum(diagonals * noise) + xp.sum(own) * point.alpha
+        by_noise = xp.sum(diagonals * near_noise) + xp.sum(own) * point.alpha
         readout = xp.sum(A * K)
         found = vector_jacobian_of_sets(X, F, network, v, A)
         full = isinstance(self.covariance, FullCovariance)
@@ -141,39 +145,45 @@ class _Density:
     w : array (b, k), weights of the neighbours' targets in the mean
     u : array (b, k, C), (K_NN + noise)^{-1} Y_N
     gap : array (b, C), targets less their means
-    spread : array (b,), s
+    variance : array (b,), s
     counts : array (b,) or 1, weights of the rows
     """
 
     w: Array
     u: Array
     gap: Array
-    spread: Array
+    variance: Array
     counts: Array | float
 
     @classmethod
     def of(
-        cls, data: NeighbourData, K: Array, noise: float | Array, own_noise: float
+        cls, data: NeighbourData, K: Array, near_noise: float | Array, own_noise: float
     ) -> Self:
-        """Solve for kernel matrices K (b, k + 1, k + 1), each row behind its others."""
+        """Solve for w and u of each row.
+
+        K : array (b, k + 1, k + 1), kernel of each row, as the last after its k
+            neighbours
+        near_noise : float or array (b, k), noise variances of the neighbours
+        own_noise : float, noise variance of the rows
+        """
         xp, k = namespace(K), K.shape[1] - 1
         places = index_like(np.arange(k), K)
-        others, c = 1.0 * K[:, :k, :k], 1.0 * K[:, :k, k]
-        others[:, places, places] += noise
+        K_NN, c = 1.0 * K[:, :k, :k], K[:, :k, k]  # a copy of K_NN, to be overwritten
+        K_NN[:, places, places] += near_noise
         sides = xp.concat([c[:, :, None], data.near.Y], axis=2)
-        solved = solve_sets(others, sides)
+        solved = solve_sets(K_NN, sides)
         w, u = solved[:, :, 0], solved[:, :, 1:]
-        spread = K[:, k, k] - xp.sum(c * w, axis=1) + own_noise
+        variance = K[:, k, k] - xp.sum(c * w, axis=1) + own_noise
         gap = data.Y - xp.sum(c[:, :, None] * u, axis=1)
         counts = 1.0 if data.weights is None else data.weights
-        return cls(w, u, gap, spread, counts)
+        return cls(w, u, gap, variance, counts)
 
     @property
     def value(self) -> float:
         """The sum of the log densities."""
         xp, outputs = namespace(self.gap), self.gap.shape[1]
         squares = xp.sum(self.gap * self.gap, axis=1)
-        logs = outputs * xp.log(2 * pi * self.spread) + squares / self.spread
+        logs = outputs * xp.log(2 * pi * self.variance) + squares / self.variance
         return -0.5 * float(xp.sum(self.counts * logs))
 
     def cotangents(self) -> Array:
@@ -181,7 +191,7 @@ class _Density:
 
         The mean m = c'u moves by dc'u - w'dK u, and s by dK_** - 2 w'dc + w'dK w.
         """
-        xp, w, s = namespace(self.w), self.w, self.spread
+        xp, w, s = namespace(self.w), self.w, self.variance
         squares = xp.sum(self.gap * self.gap, axis=1)
         by_s = self.counts * (self.gap.shape[1] / s - squares / s**2)
         by_m = (self.counts / s)[:, None] * -2 * self.gap

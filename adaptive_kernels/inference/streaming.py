@@ -78,27 +78,28 @@ class RowStream:
     def sample(
         self, n_rows: int, strata: np.ndarray | None = None
     ) -> tuple[Array, Array, Array | None]:
-        """At most `n_rows` random rows of positive weight, the same for every fit.
+        """At most `n_rows` random rows of positive weight, drawn with a fixed seed.
 
         strata : ndarray (n,) of int or None, classes that `stratified_rows` represents
         """
         n = self.X.shape[0]
-        kept = np.arange(n)
+        rows = np.arange(n)
         if self.weights is not None:
-            kept = np.flatnonzero(to_numpy(self.weights) > 0)
-        if len(kept) > n_rows:
+            rows = np.flatnonzero(to_numpy(self.weights) > 0)
+        if len(rows) == n <= n_rows:
+            return self.take(slice(0, n))  # a slice of all rows needs no copy
+        if len(rows) > n_rows:
             if strata is None:
-                kept = kept[random_rows(len(kept), n_rows)]
+                rows = rows[random_rows(len(rows), n_rows)]
             else:
-                kept = kept[stratified_rows(strata[kept], n_rows)]
-        elif len(kept) == n:
-            return self.take(slice(0, n))
-        X = namespace(self.X).take(self.X, index_like(kept, self.X), axis=0)
-        Y = namespace(self.Y).take(self.Y, index_like(kept, self.Y), axis=0)
+                rows = rows[stratified_rows(strata[rows], n_rows)]
+        X = namespace(self.X).take(self.X, index_like(rows, self.X), axis=0)
+        Y = namespace(self.Y).take(self.Y, index_like(rows, self.Y), axis=0)
         weights = self.weights
         if weights is not None:
-            weights = namespace(weights).take(weights, index_like(kept, weights))
-        return RowStream(X, Y, weights, self.device).take(slice(0, len(kept)))
+            weights = namespace(weights).take(weights, index_like(rows, weights))
+        # Convert only the drawn rows to double precision and move them to the device.
+        return replace(self, X=X, Y=Y, weights=weights).take(slice(0, len(rows)))
 
     def blocks(self, n_columns: int) -> Iterator[tuple[Array, Array, Array | None]]:
         """Iterate over blocks of rows, small enough for `n_columns` entries per row."""

@@ -54,6 +54,8 @@ FEW_ROWS = 100
 # Finalists are fitted again to this many rows of one fold, where the fold has at least
 # three times as many rows as it has learned from.
 FINALIST_ROWS = 2000
+# Members with neighbours are weighed by so many left-out rows of the whole table.
+MIXTURE_ROWS = 2000
 
 # Folds of the classifier's search: more rows, since a label tells less than a number.
 CLASS_FOLD_ROWS, CLASS_VALIDATION_ROWS = 600, 1000
@@ -85,19 +87,25 @@ def random_rows(n: int, size: int) -> np.ndarray:
 
 
 def stratified_rows(
-    codes: np.ndarray, n_rows: int, *, least: int = LEAST_CLASS_ROWS
+    codes: np.ndarray,
+    n_rows: int,
+    *,
+    least: int = LEAST_CLASS_ROWS,
+    last: bool = False,
 ) -> np.ndarray:
     """Indices of at most `n_rows` rows, ascending, with the frequencies of the classes.
 
     A rare class has `least` rows, or all its rows. `least` is lowered so that rare
     classes take at most half of the rows. The random choice is always the same.
+
+    last : bool, whether to choose from the other end of the random order of a class
     """
     n = len(codes)
     if n <= n_rows:
         return np.arange(n)
     counts = np.bincount(codes)
     sizes = _sample_sizes(counts, n_rows, least)
-    shuffled = np.random.RandomState(0).permutation(n)
+    shuffled = np.random.RandomState(0).permutation(n)[:: -1 if last else 1]
     # All rows, class after class, in random order within a class. Of each class the
     # first ones are taken.
     by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]

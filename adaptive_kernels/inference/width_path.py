@@ -134,25 +134,29 @@ def _explore_all(
 ) -> None:
     """Put the best of all starts into a new path.
 
-    The starts are explored at the path's `free_width`, and in the cases that
-    `start_path` describes again at `least_width`.
+    The starts are explored at the path's `free_width`. They are explored again at
+    `least_width` in two cases: with more starts if the best one explains less than a
+    forest, or else if the isotropic start wins.
     """
     winner, found = explore(
         problem.at_width(path.free_width), starts, margin=MARGIN_TO_ISOTROPIC
     )
-    explained = 1 - noise_share(found, problem.data)
-    if explained < relevance.explained:
-        again = True
-        starts = [*starts, *restarts(problem, relevance)]
-        # A forest has found structure, so a small gain is unlikely to be chance.
-        margin = MARGIN_TO_ISOTROPIC
-    else:
-        again = winner == 0 and path.free_width > FREE_WIDTH
-        margin = MARGIN_AT_SMALL_WIDTH
-    if again:
+    explains_less = 1 - noise_share(found, problem.data) < relevance.explained
+    isotropic_wins = winner == 0
+    if explains_less:
         path.free_width = least_width
-        winner, found = explore(problem.at_width(least_width), starts, margin=margin)
-    if winner > 0:
+        more_starts = [*starts, *restarts(problem, relevance)]
+        # A forest has found structure, so a small gain is unlikely to be chance.
+        winner, found = explore(
+            problem.at_width(least_width), more_starts, margin=MARGIN_TO_ISOTROPIC
+        )
+    # A free width of FREE_WIDTH or less is the least width already.
+    elif isotropic_wins and path.free_width > FREE_WIDTH:
+        path.free_width = least_width
+        winner, found = explore(
+            problem.at_width(least_width), starts, margin=MARGIN_AT_SMALL_WIDTH
+        )
+    if winner > 0:  # not the isotropic start, which the path has as `isotropic`
         path.start_index, path.free = winner, found
 
 

@@ -22,6 +22,7 @@ from .._sklearn import fit_context
 from ..estimators.adaptive_classifier import AdaptiveKernelClassifier
 from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
 from ..estimators.labels import one_vs_rest_targets
+from ..inference.streaming import is_sparse
 from ..kernels import NNGP, NTK
 from .class_scores import ClassScorer, class_log_density
 from .folds import (
@@ -139,7 +140,8 @@ X_train_, n_iter_ :
     from at most 600 rows and is scored on at most 1000. Weights of the mixture maximise
     the log probability out of fold (stacking: Yao, Vehtari, Simpson and Gelman,
     Bayesian Analysis 2018). Light members are left out while it falls by less than 1.
-    The kernels of members are learned from at most 1000 rows, their posterior from all.
+    With neighbours 2000 left-out rows of the whole table weigh the members again. Their
+    kernels are learned from at most 1000 rows, their posterior from all.
 
     Examples
     --------
@@ -253,6 +255,8 @@ X_train_, n_iter_ :
         for regressor in templates.values():
             # Fail now, not after the work of all folds.
             regressor.check_memory(sample.X)
+        n = rows.X.shape[0]
+        later = scorer is None and is_sparse(n, self._neighbors_of(n))
         found = search(
             templates,
             self._in_stages,
@@ -261,10 +265,15 @@ X_train_, n_iter_ :
             (X, asarray_like(targets, as_float64(X[:1, :])), weights),
             final_data=(sample.X, sample.Y, sample.weights),
             tolerance=LOSS_TOLERANCE,
+            weigh_later=later,
             n_jobs=self.n_jobs,
         )
         fitted = [self._member(template, r, rows, classes) for r in found.models]
         found = replace(found, models=fitted)
+        if later:
+            posteriors = [member._classes for member in fitted]
+            logs = np.stack([posterior.left_out for posterior in posteriors], axis=1)
+            found = found.weighed_again(logs, posteriors[0].shares)
         vars(self).update(found.attributes())
         self.best_params_ = _without_scaling(self.best_params_)
         self.cv_results_ = _results_without_scaling(self.cv_results_)

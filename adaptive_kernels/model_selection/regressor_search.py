@@ -38,7 +38,7 @@ from ..kernels import NNGP, NTK
 from ..theory.finite_width.approximations import APPROXIMATIONS
 from .folds import default_folds, folds_of, random_folds, without_zero_weights
 from .grids import check_grids, make_templates
-from .scores import HeldOutScore, gaussian_log_density
+from .scores import HeldOutScore, gaussian_log_density, left_out_densities
 from .search import search
 from .stacking import average, predict_mixture
 
@@ -146,12 +146,12 @@ class AdaptiveKernelRegressorCV(
     Notes
     -----
     A fold learns from at most 400 random rows and is scored on at most 1000. Weights of
-    the mixture maximise the log density out of fold (stacking: Yao, Vehtari, Simpson
-    and Gelman, Bayesian Analysis 2018). Light members are left out while it falls by
-    less than 1 in total or 0.005 per row. In a prediction a member counts with its
-    weight over its standard deviation there. From 1800 rows on, members are scored
-    again after learning from up to 2000 rows. Final fits to more than 400 rows start
-    from solutions of the folds, and take at most ten iterations.
+    the mixture maximise the log density out of fold (stacking: Yao et al., Bayesian
+    Analysis 2018). Light members are left out while it falls by less than 1 in total or
+    0.005 per row. In a prediction a member counts with its weight over its standard
+    deviation there. From 1800 rows on, members are scored again after learning from up
+    to 2000 rows; with neighbours after the final fits, on 2000 left-out rows. Final
+    fits to more than 400 rows start from solutions of the folds, for ten iterations.
 
     Examples
     --------
@@ -303,14 +303,14 @@ class AdaptiveKernelRegressorCV(
                 if candidates:
                     paths.run([(k, kind) for k in range(len(kernels))], candidates)
 
+        later = scorer is None and templates[0, types[0]].is_local(data[0].shape[0])
+        score = HeldOutScore(gaussian_log_density, scorer)
+        options = {"weigh_later": later, "n_jobs": self.n_jobs}
         found = search(
-            templates,
-            every_candidate,
-            HeldOutScore(gaussian_log_density, scorer),
-            random_folds(folds),
-            data,
-            n_jobs=self.n_jobs,
+            templates, every_candidate, score, random_folds(folds), data, **options
         )
+        if later and found.models[0].n_neighbors_ is not None:
+            found = found.weighed_again(*left_out_densities(found.models))
         vars(self).update(found.attributes())
         self.n_splits_ = len(folds)
 

@@ -19,11 +19,18 @@ def evaluated_keys(paths):
 
 
 def results_table(paths, keys, kernels):
-    """`cv_results_`: a dict of arrays, with an entry for each key."""
+    """`cv_results_`: a dict of arrays, with an entry for each key.
+
+    paths : dict, (kernel index, covariance type) -> list of Path, one for each fold
+    keys : list of (pair, (width, scaling)), from `evaluated_keys`
+    kernels : dict, kernel index -> kernel
+    """
     table = np.array(
         [[path.scores[candidate] for path in paths[pair]] for pair, candidate in keys],
         dtype=float,
     )
+    # One row for each key, one column for each fold.
+    scores, fit_times, score_times = np.moveaxis(table, -1, 0)
     params = [
         {
             "kernel": kernels[kernel],
@@ -33,12 +40,11 @@ def results_table(paths, keys, kernels):
         }
         for (kernel, covariance_type), (width, scaling) in keys
     ]
-    scores = table[:, :, 0]
     results = {
-        "mean_fit_time": table[:, :, 1].mean(axis=1),
-        "std_fit_time": table[:, :, 1].std(axis=1),
-        "mean_score_time": table[:, :, 2].mean(axis=1),
-        "std_score_time": table[:, :, 2].std(axis=1),
+        "mean_fit_time": fit_times.mean(axis=1),
+        "std_fit_time": fit_times.std(axis=1),
+        "mean_score_time": score_times.mean(axis=1),
+        "std_score_time": score_times.std(axis=1),
     }
     for name in params[0]:
         values = np.ma.masked_all(len(params), dtype=object)
@@ -49,6 +55,6 @@ def results_table(paths, keys, kernels):
         results[f"split{i}_test_score"] = scores[:, i]
     results["mean_test_score"] = scores.mean(axis=1)
     results["std_test_score"] = scores.std(axis=1)
-    order = np.where(np.isfinite(scores).all(axis=1), scores.mean(axis=1), -inf)
-    results["rank_test_score"] = rankdata(-order, method="min").astype(np.int32)
+    failures_last = np.where(np.isfinite(scores).all(axis=1), scores.mean(axis=1), -inf)
+    results["rank_test_score"] = rankdata(-failures_last, method="min").astype(np.int32)
     return results

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array, to_numpy
+from ..inference import subsampling
+from ..inference.subsampling import random_order
 from ..metrics._predictions import log_densities
 
 
@@ -30,6 +32,24 @@ class HeldOutScore:
             return float(np.average(densities, weights=weight)), densities
         weight = {} if sample_weight is None else {"sample_weight": sample_weight}
         return float(self.scorer(model, X, y, **weight)), None
+
+
+def left_out_densities(models):
+    """Log densities (n, models) of left-out rows of the whole table, and their weights.
+
+    models : list of regressors that predict from neighbours, fitted to the same rows
+    """
+    data = models[0]._training.data.rows
+    n = data.X.shape[0]
+    # The end of the order from the start of which fits take rows to learn from.
+    rows = random_order(n, n)[-subsampling.MIXTURE_ROWS :]
+    held_out, columns = data.at(rows), []
+    for model in models:
+        mean, variance = model._posterior.left_out(rows)
+        std = to_numpy(variance + model._posterior.observation_noise()) ** 0.5
+        columns.append(log_densities(to_numpy(held_out.Y), to_numpy(mean), std))
+    counts = len(rows) * to_numpy(held_out.shares())
+    return np.stack(columns, axis=1), counts
 
 
 def gaussian_log_density(model, X, y):

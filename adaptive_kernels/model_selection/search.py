@@ -16,34 +16,61 @@ class SearchResult:
     """Result of a search.
 
     models : list of fitted estimators: the members of the mixture by decreasing weight,
-        then the best candidate if it is not a member
+        then candidates that are not members, and the best one is among them
     weights : list of float, weights of the members
     place_of_best : int, index of the best candidate in `models`
-    best_index : int, row of the best candidate in `cv_results`
+    rows : list of int, rows of `models` in `cv_results`
     cv_results : dict of arrays
     """
 
     models: list
     weights: list
     place_of_best: int
-    best_index: int
+    rows: list
     cv_results: dict
+
+    def weighed_again(self, densities, counts):
+        """The result with another mixture of the models, and another best one.
+
+        densities : ndarray (n, len(models)), log densities of rows left out
+        counts : ndarray (n,), weights of these rows
+        """
+        best = int(np.argmax(counts @ densities))
+        mixture = sparse_mixture(densities, best, counts)
+        order = list(dict.fromkeys([*mixture.indices.tolist(), best]))
+        return SearchResult(
+            [self.models[i] for i in order],
+            mixture.weights.tolist(),
+            order.index(best),
+            [self.rows[i] for i in order],
+            self.cv_results,
+        )
 
     def attributes(self):
         """Fitted attributes of a search estimator: dict, name -> value."""
+        best_index = self.rows[self.place_of_best]
         return {
             "members_": self.models[: len(self.weights)],
             "best_estimator_": self.models[self.place_of_best],
             "cv_results_": self.cv_results,
-            "best_index_": self.best_index,
-            "best_score_": float(self.cv_results["mean_test_score"][self.best_index]),
-            "best_params_": self.cv_results["params"][self.best_index],
+            "best_index_": best_index,
+            "best_score_": float(self.cv_results["mean_test_score"][best_index]),
+            "best_params_": self.cv_results["params"][best_index],
             "weights_": self.weights,
         }
 
 
 def search(
-    templates, strategy, score, folds, data, *, final_data=None, tolerance=None, n_jobs
+    templates,
+    strategy,
+    score,
+    folds,
+    data,
+    *,
+    final_data=None,
+    tolerance=None,
+    weigh_later=False,
+    n_jobs,
 ):
     """Compare candidates on folds, choose a mixture, and fit its members to all rows.
 
@@ -62,6 +89,9 @@ def search(
         Log likelihood that a smaller mixture may lose. None means a tolerance that
         grows with the number of rows. Then finalists are also scored again after
         learning from more rows, if folds have learned from few of many rows.
+    weigh_later : bool
+        Whether the caller will weigh the models again. Then all finalists are fitted,
+        and none is scored again before.
     n_jobs : int or None
         Number of joblib workers.
 
@@ -77,15 +107,18 @@ def search(
     _check_scores(results["mean_test_score"])
     best = int(np.argmin(results["rank_test_score"]))
     mixture = _mixture(paths.densities(keys), best, paths.counts(folds), tolerance)
-    if tolerance is None and paths.is_thinned():
+    rescored = tolerance is None and paths.is_thinned() and not weigh_later
+    if rescored:
         mixture, best = _rescored_finalists(paths, keys, mixture, best)
     # Members, then the best candidate if it is not one of them.
     chosen = list(dict.fromkeys([*mixture.indices.tolist(), best]))
+    if weigh_later:
+        chosen = paths.finalists(keys, chosen)
     final_data = data if final_data is None else final_data
     models = paths.refit([keys[i] for i in chosen], final_data)
     weights, place = mixture.weights.tolist(), chosen.index(best)
     paths.warn_if_missed(models[place])
-    return SearchResult(models, weights, place, best, results)
+    return SearchResult(models, weights, place, chosen, results)
 
 
 def _check_scores(scores):

@@ -195,17 +195,18 @@ class WidthPathSearch:
         return len(self.folds[0].many) >= 3 * subsampling.FOLD_ROWS
 
     def finalists(self, keys, indices):
-        """Indices of the candidates to score again: those given, and one more.
+        """Indices of the candidates to score again: those given, and one per kernel.
 
         It has the first covariance type and the width nearest to one, so that it adapts
         freely: some structure shows only in more rows.
         """
-
-        def distance(i):
-            pair, (width, _) = keys[i]
-            return abs(log(width)) if self._first_pair(pair) is None else inf
-
-        return list(dict.fromkeys([*indices, min(range(len(keys)), key=distance)]))
+        free = {}
+        for i, (pair, (width, _)) in enumerate(keys):
+            if self._first_pair(pair) is None:
+                free.setdefault(pair, []).append((abs(log(width)), i))
+        return list(
+            dict.fromkeys([*indices, *(min(found)[1] for found in free.values())])
+        )
 
     def score_again(self, keys):
         """Scores and log densities of candidates fitted to more rows of one fold.

@@ -60,7 +60,8 @@ ROWS = 1024
 # Smallest effective sample size without a warning: averages are then right to 5 %.
 LEAST_SIZE = 500
 # The sampling error of one loop is too large if it exceeds this share of the targets
-# and this multiple of the tree level's error: then few neurons carry the correction. In
+# and this multiple of the tree level's error. Both levels use the same neurons, so a
+# much larger error of one loop means that few of them carry the correction. In
 # comparisons with sampled networks the ratio was below 4 where one loop was right, and
 # above 7 where it was wrong.
 LARGEST_ERROR = 0.03
@@ -68,7 +69,10 @@ LARGEST_RATIO = 5
 
 
 def _log_evidence(problem, solution):
-    """Psi - (1/2) log det M - (n/2) log 2 pi."""
+    """Psi - (1/2) log det M - (n/2) log 2 pi, whatever the order of the mean.
+
+    log det M is the one-loop term. It needs only the minimum at tree level.
+    """
     xp = namespace(problem.y)
     log_det = 2 * float(xp.sum(xp.log(diagonal(solution.factor))))
     return solution.state.psi - log_det / 2 - problem.y.shape[0] / 2 * log(2 * pi)
@@ -274,33 +278,45 @@ def sampled(
 
 
 def _theory(problem, neurons, solution, loops, n_iter):
-    state = solution.state
-    weights, shift = state.weights, 0 * state.u
-    coefficients = problem.gain * weights * state.z
-    if loops:
+    """The `SampledTheory` of a solution.
+
+    loops : 0 for mean and weight covariance at tree level, 1 for one loop
+    """
+    state, xp = solution.state, namespace(solution.state.u)
+    if loops == 0:
+        # f(x) = g <z phi(x)>
+        coefficients = problem.gain * state.weights * state.z
+        weights, shift = state.weights, xp.zeros_like(state.u)
+    else:
         loop = one_loop_sums(problem, neurons, solution)
         coefficients, weights, shift = loop.coefficients, loop.weights, loop.shift
     dual = state.u + shift
     precision = inverse_diagonal(solution.factor)
+    # The error at tree level and, if loops is 1, then that of one loop.
     errors = sampling_errors(problem, neurons, solution, precision, loops)
-    kept = problem.noise * precision
+    tree_error, error = errors[0], errors[loops]
+    # f = y - kappa u and du/dy = M^{-1}, so tr df/dy = n - tr (kappa M^{-1}).
+    noise_dof = float(xp.sum(problem.noise * precision))
     return SampledTheory(
         train_mean=problem.y - problem.noise * dual,
         dual=dual,
         precision=precision,
         log_evidence=_log_evidence(problem, solution),
         weight_covariance=positive_definite(second_moment(neurons, weights)),
-        effective_dof=kept.shape[0] - float(namespace(kept).sum(kept)),
+        effective_dof=problem.y.shape[0] - noise_dof,
         effective_sample_size=state.size,
-        sampling_error=errors[loops],
+        sampling_error=error,
         converged=solution.converged,
         n_iter=n_iter,
         loops=loops,
         _problem=problem,
+        # Without the outputs kept on the training rows, up to 1 GiB: predictions
+        # compute them again in blocks.
         _neurons=neurons.on(neurons.F),
         _solution=solution,
         _coefficients=coefficients,
-        _settled=errors[loops] <= max(LARGEST_ERROR, LARGEST_RATIO * errors[0]),
+        # Always true at tree level.
+        _settled=error <= max(LARGEST_ERROR, LARGEST_RATIO * tree_error),
     )
 
 
