@@ -78,9 +78,9 @@ class NNGPClassifier(WideNetworkClassifier):
     Notes
     -----
     The variances are tuned on targets of -1 and 1. Beyond 1000 distinct rows a
-    stratified sample of 1000 is used. Then one-hot labels are regressed on all rows,
-    with one kernel and one factorisation for all classes. From the mean m_c and the
-    standard deviation s of a prediction follow
+    stratified sample of 1000 is used, with neighbours of 2000. Then one-hot labels are
+    regressed on all rows, with one kernel and one factorisation for all classes. From
+    the mean m_c and the standard deviation s of a prediction follow
 
         logit_c = slope * m_c / s + offset_c.
 

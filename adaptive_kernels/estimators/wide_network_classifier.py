@@ -133,7 +133,10 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         With `device` the rows go to the regressor as NumPy, and it moves them itself:
         without array API dispatch scikit-learn does not check arrays on a device.
         """
-        parts = rows.sample(subsampling.CLASS_KERNEL_ROWS, codes_of(rows.Y))
+        n, n_rows = rows.X.shape[0], subsampling.CLASS_KERNEL_ROWS
+        if is_sparse(n, self._neighbors_of(n)):
+            n_rows = subsampling.LOCAL_CLASS_KERNEL_ROWS
+        parts = rows.sample(n_rows, codes_of(rows.Y))
         if self.device is not None:
             parts = (None if a is None else to_numpy(a) for a in parts)
         return Data(*parts)

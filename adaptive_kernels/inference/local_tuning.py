@@ -1,17 +1,19 @@
 """Learn kernel and noise from left-out rows and their neighbours, on the whole table.
 
-The evidence of a few rows gives the start. Two runs of the optimizer follow, each on
-other random rows with their nearest neighbours in the metric found so far. Rows that no
-run has seen choose among the three results, and set the scale of the variance.
+The evidence of a few rows gives the start. Runs of the optimizer follow, each on other
+random rows with their nearest neighbours in the metric found so far. Rows that no run
+has seen judge each result, as long as the runs gain, choose among them, and set the
+scale of the variance. A few random rows hide structure that is finer than their
+distance: before the runs end, each feature is tried at a tenth of its length scale.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
 from typing import cast
 
 import numpy as np
 
-from .._arrays import LinAlgError, namespace
+from .._arrays import LinAlgError, asarray_like, namespace, to_numpy
 from . import subsampling
 from .coordinates import Frame
 from .evidence import Hyperparameters
@@ -25,6 +27,24 @@ from .subsampling import random_order
 
 # The scale of the variance is learned from left-out rows within these limits.
 SCALES = (0.1, 10.0)
+# A run, or a shorter length scale, has gained if it raises the mean log density of a
+# left-out row by so much. Less can be chance.
+LEAST_GAIN = 0.01
+# Factor of the shorter length scales.
+SHORTER = 0.1
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A solution as left-out rows see it.
+
+    density : float, their mean log density at the best scale of the variance
+    scale : float, this scale
+    """
+
+    solution: Solution
+    density: float
+    scale: float
 
 
 def learn_from_neighbours(
@@ -41,20 +61,67 @@ def learn_from_neighbours(
     n, d = data.rows.X.shape
     order, size = random_order(n, n), max(1, min(subsampling.LEFT_OUT_ROWS, n // 5))
     unseen, order = order[-size:], order[:-size]
-    # The first ones are those of the evidence.
+    # Rows of the evidence come first in the order, and now last.
     order = np.roll(order, -subsampling.LOCAL_SAMPLE_ROWS)
-    solutions = [solution]
-    for n_rows, max_iter in subsampling.LEFT_OUT_STAGES:
-        rows, order = order[:n_rows], np.roll(order, -n_rows)
-        if problem.covariance_type == "full" and len(rows) < d:
-            break  # too few rows for so many parameters
-        last = replace(solutions[-1], curvature=None)
-        sets = _with_neighbours(data, frame, last.point, rows)
-        limit = min(max_iter, problem.max_iter)
-        solutions.append(continued(problem.of_rows(sets), last, max_iter=limit))
-    judged = [_judged(data, frame, found, unseen) for found in solutions]
-    best = int(np.argmax([density for density, _ in judged]))
-    return _scaled(problem, solutions[best], judged[best][1], solution.converged)
+    batch = min(subsampling.LEFT_OUT_BATCH, len(order))
+    few = problem.covariance_type == "full" and batch < d
+    limit = min(subsampling.LEFT_OUT_ITER, problem.max_iter)
+    found = [_judged(data, frame, solution, unseen)]
+    for _ in range(0 if few else subsampling.LEFT_OUT_RUNS):
+        start = _next_start(data, frame, found)
+        if start is None:
+            break
+        rows, order = order[:batch], np.roll(order, -batch)
+        sets = _with_neighbours(data, frame, start.point, rows)
+        run = continued(problem.of_rows(sets), start, max_iter=limit)
+        found.append(_judged(data, frame, run, unseen))
+    return _scaled(problem, _best(found), solution.converged)
+
+
+def _best(found: list[_Judged]) -> _Judged:
+    return max(found, key=lambda judged: judged.density)
+
+
+def _next_start(data: LocalData, frame: Frame, found: list[_Judged]) -> Solution | None:
+    """Where the next run starts, or None if there is nothing to gain.
+
+    The first two runs always take place. A later one starts from the last, or if that
+    has not gained, from the best one with a feature at a shorter length scale.
+    """
+    last = found[-1]
+    gained = len(found) < 3 or last.density > _best(found[:-1]).density + LEAST_GAIN
+    start = last.solution if gained else _sharper(data, frame, _best(found).solution)
+    return None if start is None else replace(start, curvature=None)
+
+
+def _sharper(data: LocalData, frame: Frame, solution: Solution) -> Solution | None:
+    """The solution with one feature at a shorter length scale, or None without a gain.
+
+    It is tried on a part of the table, for the directions of the metric that count
+    most. Rows at the end of a small table are left out: they judge the runs.
+    """
+    root = solution.point.metric_sqrt
+    if root is None:
+        return None
+    n = data.rows.X.shape[0]
+    part = random_order(n, subsampling.GLOBAL_ROWS)
+    few = min(data.n_neighbors, subsampling.LEFT_OUT_NEIGHBORS)
+    table = replace(data, rows=data.rows.at(part), n_neighbors=few)
+    size = min(subsampling.LEFT_OUT_ROWS, n // 5)
+    rows = np.arange(len(part) - size)[-subsampling.SHARPER_ROWS :]
+    sizes = (
+        np.abs(to_numpy(root))
+        if root.ndim == 1
+        else np.linalg.norm(to_numpy(root), axis=0)
+    )
+    tried = [solution]
+    for j in np.argsort(-sizes)[: subsampling.SHARPER_FEATURES]:
+        factors = np.where(np.arange(len(sizes)) == j, 1 / SHORTER, 1.0)
+        point = replace(solution.point, metric_sqrt=root * asarray_like(factors, root))
+        tried.append(replace(solution, point=point))
+    judged = [_judged(table, frame, one, rows) for one in tried]
+    best = _best(judged)
+    return best.solution if best.density > judged[0].density + LEAST_GAIN else None
 
 
 def _with_neighbours(
@@ -73,8 +140,8 @@ def _with_neighbours(
 
 def _judged(
     data: LocalData, frame: Frame, solution: Solution, rows: np.ndarray
-) -> tuple[float, float]:
-    """Mean log density of left-out rows at a solution, at its best scale, and that.
+) -> _Judged:
+    """A solution with the mean log density of left-out rows, at its best scale.
 
     The scale multiplies the variance of the predictions. Its best value is the mean of
     the squared errors in units of the variance.
@@ -84,24 +151,23 @@ def _judged(
         posterior, _ = LocalPosterior.fit(data, point, with_global=False)
         mean, variance = posterior.left_out(rows)
     except LinAlgError:
-        return -inf, 1.0
+        return _Judged(solution, -inf, 1.0)
     held_out = data.rows.at(rows)
     gap, spread = held_out.Y - mean, variance + point.alpha
     shares = held_out.shares()[:, None] / held_out.Y.shape[1]
     scale = float(namespace(gap).sum(shares * gap**2 / spread))
     scale = min(max(scale, SCALES[0]), SCALES[1])
     variance, noise = scale * variance, scale * point.alpha
-    return mean_density(held_out, mean, variance, noise), scale
+    density = mean_density(held_out, mean, variance, noise)
+    return _Judged(solution, density, scale)
 
 
-def _scaled(
-    problem: EvidenceProblem, solution: Solution, scale: float, converged: bool
-) -> Solution:
+def _scaled(problem: EvidenceProblem, best: _Judged, converged: bool) -> Solution:
     """A solution with kernel and noise multiplied, which changes no mean."""
-    point, free = solution.point, {"readout_variance", "alpha"}
+    point, free = best.solution.point, {"readout_variance", "alpha"}
     if free <= set(problem.bounds) and not free & set(problem.bounds_given):
-        readout = scale * point.network.readout_variance
+        readout = best.scale * point.network.readout_variance
         network = replace(point.network, readout_variance=readout)
-        point = replace(point, network=network, alpha=scale * point.alpha)
+        point = replace(point, network=network, alpha=best.scale * point.alpha)
     # Runs with neighbours have few iterations by design: only the evidence converges.
-    return replace(solution, point=point, converged=converged)
+    return replace(best.solution, point=point, converged=converged)

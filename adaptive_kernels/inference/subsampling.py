@@ -33,11 +33,15 @@ NEIGHBORS, LOCAL_INDUCING = 150, 200
 # Largest number of entries of the inducing points' part, rows times points: 0.8 GB.
 LOCAL_ENTRIES = 10**8
 # The kernel of a fit with neighbours is learned from the evidence of a few rows, then
-# from left-out rows of the whole table: first these numbers of rows and iterations,
-# with so many neighbours each. Others, never learned from, choose among the results.
+# from left-out rows of the whole table with their neighbours, in runs of the optimizer
+# on so many rows. Others, never learned from, judge them. Of six tables four needed two
+# or three runs and one six. With 50 neighbours and 1500 rows a fit took two thirds of
+# the time that it took with 3000 rows, at the same errors.
 LOCAL_SAMPLE_ROWS = 1200
-LEFT_OUT_STAGES = ((1000, 15), (3000, 15))
+LEFT_OUT_RUNS, LEFT_OUT_BATCH, LEFT_OUT_ITER = 8, 1500, 15
 LEFT_OUT_NEIGHBORS, LEFT_OUT_ROWS = 50, 1000
+# Shorter length scales are tried for so many features, judged by so many rows.
+SHARPER_FEATURES, SHARPER_ROWS = 10, 500
 # What inducing points explain is learned from at most this many rows, each given so
 # many earlier ones. The points are centres of so many rows each.
 GLOBAL_ROWS, GLOBAL_NEIGHBORS, ROWS_PER_CENTRE = 20_000, 50, 20
@@ -62,8 +66,10 @@ CLASS_FOLD_ROWS, CLASS_VALIDATION_ROWS = 600, 1000
 # A classifier's kernel has one parameter per feature and is learned well from this many
 # rows. The posterior uses all rows.
 CLASS_KERNEL_ROWS = 1000
-# With neighbours, noise and calibration of a classifier come from left-out rows.
-CLASS_LEFT_OUT_ROWS = 2000
+# With neighbours it is learned from more: on letters (26 classes) the log loss fell
+# from 0.187 to 0.130, and the fit took 20 s in place of 12 s. On four other tables it
+# fell by 5 % and 1 % and rose by 3 % twice. Noise and calibration use left-out rows.
+LOCAL_CLASS_KERNEL_ROWS, CLASS_LEFT_OUT_ROWS = 2000, 2000
 # A sample holds at least so many rows of every class, or all rows of the class.
 LEAST_CLASS_ROWS = 10
 

@@ -141,7 +141,8 @@ X_train_, n_iter_ :
     the log probability out of fold (stacking: Yao, Vehtari, Simpson and Gelman,
     Bayesian Analysis 2018). Light members are left out while it falls by less than 1.
     With neighbours 2000 left-out rows of the whole table weigh the members again. Their
-    kernels are learned from at most 1000 rows, their posterior from all.
+    kernels are learned from at most 1000 rows, with neighbours 2000, their posterior
+    from all.
 
     Examples
     --------
