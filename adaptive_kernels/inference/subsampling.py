@@ -38,13 +38,13 @@ LOCAL_ENTRIES = 10**8
 # or three runs and one six. With 50 neighbours and 1500 rows a fit took two thirds of
 # the time that it took with 3000 rows, at the same errors.
 LOCAL_SAMPLE_ROWS = 1200
-LEFT_OUT_RUNS, LEFT_OUT_BATCH, LEFT_OUT_ITER = 8, 1500, 15
+LEFT_OUT_RUNS, LEFT_OUT_BATCH, LEFT_OUT_ITER = 8, 1200, 15
 LEFT_OUT_NEIGHBORS, LEFT_OUT_ROWS = 50, 1000
 # Shorter length scales are tried for so many features, judged by so many rows.
 SHARPER_FEATURES, SHARPER_ROWS = 10, 500
 # What inducing points explain is learned from at most this many rows, each given so
 # many earlier ones. The points are centres of so many rows each.
-GLOBAL_ROWS, GLOBAL_NEIGHBORS, ROWS_PER_CENTRE = 20_000, 50, 20
+GLOBAL_ROWS, GLOBAL_NEIGHBORS, ROWS_PER_CENTRE = 15_000, 50, 20
 
 # Repeated rows are merged in tables of up to this many rows. In larger tables sorting
 # and copying would take more memory than the fit.
