@@ -274,7 +274,8 @@ X_train_, n_iter_ :
         if later:
             posteriors = [member._classes for member in fitted]
             logs = np.stack([posterior.left_out for posterior in posteriors], axis=1)
-            found = found.weighed_again(logs, posteriors[0].shares)
+            shares = posteriors[0].shares
+            found = found.weighed_again(logs, shares, LOSS_TOLERANCE)
         vars(self).update(found.attributes())
         self.best_params_ = _without_scaling(self.best_params_)
         self.cv_results_ = _results_without_scaling(self.cv_results_)

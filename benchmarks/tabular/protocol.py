@@ -6,6 +6,9 @@ their median and standardised, categories become one column a level (20 levels, 
 column for two): all by the training fold alone. The training rows of a fold are kept up
 to a cap, by a permutation with the fold as seed. The target of a regression is in units
 of the standard deviation of the rows kept.
+
+Whole tables keep all rows. They have five folds, and at most 10,000 rows of the test
+fold are predicted.
 """
 
 from dataclasses import dataclass
@@ -13,10 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from .datasets import DATASETS
+from .whole_tables import ALL
 
 MAX_TABLE = 4500
 MAX_LEVELS = 20
+MAX_PREDICTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -48,21 +52,24 @@ class Fold:
 
 def load_fold(name, number):
     """One fold of a table, None where it has fewer."""
-    dataset = DATASETS[name]
+    dataset = ALL[name]
     frame, y = dataset.load()
     if dataset.task == "classification":
         y = np.unique(y, return_inverse=True)[1]
     else:
         y = np.asarray(y, dtype=float)
-    if len(y) > MAX_TABLE:
+    if len(y) > MAX_TABLE and not dataset.whole:
         kept = np.random.RandomState(0).choice(len(y), MAX_TABLE, replace=False)
         frame, y = frame.iloc[kept].reset_index(drop=True), y[kept]
     splitter = StratifiedKFold if dataset.task == "classification" else KFold
-    folds = splitter(3 if len(y) > 3000 else 5, shuffle=True, random_state=0)
+    n_folds = 3 if len(y) > 3000 and not dataset.whole else 5
+    folds = splitter(n_folds, shuffle=True, random_state=0)
     splits = list(folds.split(frame, y))
     if number >= len(splits):
         return None
     train, test = splits[number]
+    if len(test) > MAX_PREDICTED:
+        test = np.random.RandomState(0).choice(test, MAX_PREDICTED, replace=False)
     encoded = encode(frame, train)
     parts = encoded[train], y[train], encoded[test], y[test]
     return Fold(*parts, number, dataset.task)

@@ -12,11 +12,11 @@ import numpy as np
 
 from dev import ROOT
 
-from .datasets import DATASETS
 from .environments import VARIABLES, interpreters, load, machine, without_places
 from .models import MODELS
 from .protocol import load_fold
 from .results import Results, key
+from .whole_tables import ALL
 from .worker import NOT_INSTALLED
 
 WALL_FACTOR = 5  # a worker may wait for the processor so many times its own limit
@@ -44,7 +44,9 @@ class Plan:
             (name, MODELS[name].rows(group, len(fold.y)))
             for name in self.models
             for group in self.groups
-            if MODELS[name].task == fold.task and group in MODELS[name].groups
+            if MODELS[name].task == fold.task
+            and group in MODELS[name].groups
+            and (group == "whole") == ALL[dataset].whole
         ]
         return list(dict.fromkeys(fits))
 
@@ -69,7 +71,7 @@ def run(plan, results=Results()):  # noqa: B008, frozen
 def describe(dataset, name, fold, n_rows):
     """The part of a result that is known before the fit."""
     return {
-        "task": DATASETS[dataset].task,
+        "task": ALL[dataset].task,
         "dataset": dataset,
         "model": name,
         "fold": fold.number,

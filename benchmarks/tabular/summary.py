@@ -5,11 +5,13 @@ from functools import cached_property
 
 import numpy as np
 
-from .datasets import DATASETS
 from .models import GROUPS, MODELS
 from .results import SCORES, TIMINGS
+from .whole_tables import ALL
 
 BASELINE = {"regression": "gpr_ard", "classification": "gpc_rbf"}
+# Processes of all pairs of rows cannot take part here.
+WHOLE_BASELINE = {"regression": "catboost", "classification": "catboost_clf"}
 DECISIVE = {"regression": "rmse", "classification": "log_loss"}
 MADE_UP = {"four_of_32"}
 WORDS = {"timeout": "time", "error": "failed", "not installed": "absent"}
@@ -28,6 +30,11 @@ class Comparison:
     results: dict
 
     @property
+    def baseline(self):
+        """The model that errors are relative to."""
+        return (WHOLE_BASELINE if self.name == "whole" else BASELINE)[self.task]
+
+    @property
     def score(self):
         """The score that decides: lower is better."""
         return DECISIVE[self.task]
@@ -35,7 +42,7 @@ class Comparison:
     @cached_property
     def tables(self):
         """Tables with a result, in the order of the registry."""
-        return [name for name in DATASETS if any(name == t for t, _ in self.results)]
+        return [name for name in ALL if any(name == t for t, _ in self.results)]
 
     @property
     def datasets(self):
@@ -125,7 +132,7 @@ class Comparison:
 
     def ratios(self, model):
         """Error relative to the baseline, by table that both have finished."""
-        base = self._values(BASELINE[self.task], self.score)
+        base = self._values(self.baseline, self.score)
         own = self._values(model, self.score)
         return {table: own[table] / base[table] for table in own if table in base}
 
@@ -155,7 +162,8 @@ def comparisons(rows):
 def _belongs(row, group):
     model = MODELS[row["model"]]
     n_rows = model.rows(group, int(row["train_rows"]))
-    return group in model.groups and n_rows == int(row["rows"])
+    suits = (group == "whole") == ALL[row["dataset"]].whole
+    return suits and group in model.groups and n_rows == int(row["rows"])
 
 
 def _by_table_and_model(rows):
