@@ -49,13 +49,12 @@ def main():
         show()
         return
     whole = options.size == "whole"
-    tables = options.datasets or [n for n in ALL if ALL[n].whole == whole]
-    models = options.models or list(MODELS)
-    run(
-        Plan(
-            tables, models, options.folds, options.groups or GROUPS, options.time_limit
-        )
-    )
+    groups = options.groups or [name for name in GROUPS if (name == "whole") == whole]
+    tables = options.datasets or [name for name in ALL if ALL[name].whole == whole]
+    models = options.models or [
+        name for name in MODELS if set(groups) & set(MODELS[name].groups)
+    ]
+    run(Plan(tables, models, options.folds, groups, options.time_limit))
     for path in write(Results()):
         print(f"Written: {path}")
 
