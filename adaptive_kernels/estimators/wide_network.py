@@ -21,7 +21,7 @@ from .._sklearn import Interval, StrOptions, fit_context
 from ..inference.coordinates import Frame
 from ..inference.evidence import Data, Hyperparameters, evidence_slopes
 from ..inference.evidence_problem import EvidenceProblem
-from ..inference.local_posterior import LocalData
+from ..inference.local_posterior import LocalData, checked_inducing
 from ..inference.memory_limits import check_exact_memory, check_joint_memory
 from ..inference.optimization import NOISE_BOUNDS
 from ..inference.starting_points import random_starts
@@ -137,7 +137,9 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
         self._check_memory(X, X.shape[0])
 
     def _check_memory(self, X, n):
-        if not (is_sparse(n, self._neighbors_of(n)) or is_sparse(n, self.n_inducing)):
+        if self.is_local(n):
+            checked_inducing(X, n, X.shape[1], self.n_inducing)
+        elif not is_sparse(n, self.n_inducing):
             check_exact_memory(X, n, self._matrices())
 
     def is_local(self, n: int) -> bool:

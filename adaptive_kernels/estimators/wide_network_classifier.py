@@ -21,6 +21,7 @@ from .._arrays import (
 from .._sklearn import Interval, StrOptions, fit_context
 from ..inference import subsampling
 from ..inference.evidence import Data
+from ..inference.local_posterior import checked_inducing
 from ..inference.memory_limits import check_exact_memory
 from ..inference.streaming import RowStream, is_sparse
 from ..kernels import NNGP, NTK
@@ -98,6 +99,7 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
 
     def _fit(self, X, codes, weights, classes):
         rows = self._rows(X, codes, weights, len(classes))
+        self._check_memory(rows)
         sample = self._learning_rows(rows)
         regressor = self._regressor()
         regressor.check_parameters()
@@ -113,9 +115,15 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
                 return RowStream(X, columns, weights, self.device)
         X = as_float64(to_device(X, self.device))
         X, columns, weights, _ = merged_rows(X, asarray_like(columns, X), weights)
-        if self._is_exact(X.shape[0]):
-            check_exact_memory(X, X.shape[0], 2)
         return RowStream(X, columns, weights, self.device)
+
+    def _check_memory(self, rows):
+        """Raise MemoryError if a posterior of the rows does not fit in memory."""
+        n, like = rows.X.shape[0], rows.take(slice(0, 1))[0]
+        if is_sparse(n, self._neighbors_of(n)):
+            checked_inducing(like, n, rows.X.shape[1], self.n_inducing)
+        elif self._is_exact(n):
+            check_exact_memory(like, n, 2)
 
     def _neighbors_of(self, n):
         """How many nearest rows predict in a fit of n distinct rows; None for all."""

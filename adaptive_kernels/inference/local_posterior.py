@@ -52,7 +52,7 @@ from .collapsed_bound import Basis
 from .evidence import Data, Hyperparameters
 from .inducing_points import inducing_rows
 from .local_sites import GlobalPart, Sites, gather, global_posterior
-from .memory_limits import check_joint_memory
+from .memory_limits import check_joint_memory, check_local_memory
 from .neighbours import NearestRows
 from .posterior import Posterior
 from .subsampling import random_order, random_rows
@@ -75,8 +75,7 @@ class LocalData(Data):
 def local_data(rows: Data, n_neighbors: int, n_inducing: int | None) -> LocalData:
     """All rows with a sample to learn from, and the usual inducing points if None."""
     n = rows.X.shape[0]
-    if n_inducing is None:
-        n_inducing = min(subsampling.LOCAL_INDUCING, subsampling.LOCAL_ENTRIES // n)
+    n_inducing = checked_inducing(rows.Y, n, rows.X.shape[1], n_inducing)
     sample = rows.at(random_rows(n, subsampling.LOCAL_SAMPLE_ROWS))
     return LocalData(
         sample.X,
@@ -86,6 +85,16 @@ def local_data(rows: Data, n_neighbors: int, n_inducing: int | None) -> LocalDat
         n_neighbors=n_neighbors,
         n_inducing=n_inducing,
     )
+
+
+def checked_inducing(
+    like: Array, n: int, n_features: int, n_inducing: int | None
+) -> int:
+    """The number of inducing points of n rows; MemoryError if they do not fit."""
+    if n_inducing is None:
+        n_inducing = min(subsampling.LOCAL_INDUCING, subsampling.LOCAL_ENTRIES // n)
+    check_local_memory(like, n, n_features, n_inducing)
+    return n_inducing
 
 
 def features_of(rows: Data, point: Hyperparameters) -> Array:

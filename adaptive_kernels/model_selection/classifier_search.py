@@ -238,6 +238,7 @@ X_train_, n_iter_ :
         data, groups, kept = without_zero_weights(X, codes, weights, groups)
         X, codes, weights = data
         rows = self._rows(X, codes, weights, len(classes))
+        self._check_memory(rows)
         shared = {name: getattr(self, name) for name in _SHARED}
         template = AdaptiveKernelClassifier(
             class_weight=self.class_weight,

@@ -117,7 +117,7 @@ def test_no_cupy_and_no_gpu_are_one_sentence_each(estimator, monkeypatch):
 
 def test_out_of_device_memory_keeps_its_kind(monkeypatch):
     error = type("OutOfMemoryError", (MemoryError,), {"__module__": "cupy.cuda.memory"})
-    for kind, cure in ((error, "set n_inducing"), (MemoryError, "^of the host$")):
+    for kind, cure in ((error, "n_inducing"), (MemoryError, "^of the host$")):
 
         def fail(*args, kind=kind):
             raise kind("of the host")

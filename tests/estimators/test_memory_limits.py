@@ -8,6 +8,7 @@ from adaptive_kernels import (
     AdaptiveKernelClassifierCV,
     AdaptiveKernelRegressor,
     AdaptiveKernelRegressorCV,
+    NNGPClassifier,
     NNGPRegressor,
     NTKRegressor,
 )
@@ -59,6 +60,23 @@ def test_search_checks_before_its_folds(monkeypatch):
     for name in ("search", "search of classes"):
         with pytest.raises(MemoryError, match="covariance_types"):
             FULL[name].fit(WIDE, labels(name))
+
+
+@pytest.mark.parametrize("name", ["NNGPRegressor", "NNGPClassifier", "search"])
+def test_rows_of_a_fit_with_neighbours(name, monkeypatch):
+    def never(*args, **options):
+        raise AssertionError("a fold was fitted")
+
+    monkeypatch.setattr(AdaptiveKernelRegressor, "_fit_path", never)
+    models = {"search": AdaptiveKernelRegressorCV(n_neighbors=5, n_inducing=3)}
+    for model in (NNGPRegressor, NNGPClassifier):
+        models[model.__name__] = model(n_neighbors=5, n_inducing=3)
+    # Twenty rows with five features: three copies, and twice three inducing points.
+    monkeypatch.setattr(memory, "free_bytes", lambda like: 8 * 20 * (3 * 6 + 2 * 3) - 1)
+    with pytest.raises(MemoryError, match="20 rows with neighbours.*lower n_inducing"):
+        models[name].fit(
+            WIDE[:, :5], labels(name.lower().replace("classifier", "classes"))
+        )
 
 
 @pytest.mark.parametrize("kind", ["diag", "full"])
