@@ -37,6 +37,8 @@ from .posterior import GaussianPosterior
 # start of the line search, which ends at these shares of the kernel's mean diagonal.
 NOISE_RANGE = (1e-3, 10.0**0.5)
 NOISE_STEP = 10**0.5
+# Further starts with neighbours, as shares of the kernel's mean diagonal.
+LOCAL_NOISE = (0.01, 0.1, 1.0)
 # Prior mode of the slope: a mean of 1 against 0 then means odds of e^4 = 55 to 1.
 TYPICAL_LOGIT = 4.0
 # Standard deviations of the priors of log slope and offsets. They weigh as much as nine
@@ -214,7 +216,11 @@ def fit_class_posterior(
         return _Trial(loss, noise, calibration, logs)
 
     lowest, highest = (unit * share for share in NOISE_RANGE)
-    best = _line_search(trial, rows.point.alpha, lowest, highest)
+    starts = [rows.point.alpha]
+    if isinstance(rows, LocalClasses):  # a trial is cheap
+        starts += [unit * share for share in LOCAL_NOISE]
+    first = min((trial(noise) for noise in starts), key=lambda found: found.loss)
+    best = _line_search(trial, first, lowest, highest)
     posterior = rows.posterior(best.noise)
     return ClassPosterior(posterior, best.calibration, best.loss, best.logs, shares)
 
@@ -229,10 +235,10 @@ class _Trial(NamedTuple):
 
 
 def _line_search(
-    trial: Callable[[float], _Trial], noise: float, lowest: float, highest: float
+    trial: Callable[[float], _Trial], first: _Trial, lowest: float, highest: float
 ) -> _Trial:
     """Lower the noise while the loss falls; raise it only if lowering does not help."""
-    first = best = trial(noise)
+    best = first
     for factor, end in ((1 / NOISE_STEP, lowest), (NOISE_STEP, highest)):
         while (best.noise * factor - end) * (factor - 1) < 0:
             following = trial(best.noise * factor)

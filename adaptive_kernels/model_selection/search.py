@@ -114,7 +114,7 @@ def search(
     # Members, then the best candidate if it is not one of them.
     chosen = list(dict.fromkeys([*mixture.indices.tolist(), best]))
     if weigh_later:
-        chosen = paths.finalists(keys, chosen)
+        chosen = paths.finalists(keys, chosen, rigid=True)
     final_data = data if final_data is None else final_data
     models = paths.refit([keys[i] for i in chosen], final_data)
     weights, place = mixture.weights.tolist(), chosen.index(best)

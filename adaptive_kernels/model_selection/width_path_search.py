@@ -194,19 +194,24 @@ class WidthPathSearch:
         """Whether folds have three times as many rows as they learned from, or more."""
         return len(self.folds[0].many) >= 3 * subsampling.FOLD_ROWS
 
-    def finalists(self, keys, indices):
+    def finalists(self, keys, indices, *, rigid=False):
         """Indices of the candidates to score again: those given, and one per kernel.
 
         It has the first covariance type and the width nearest to one, so that it adapts
         freely: some structure shows only in more rows.
+
+        rigid : bool, whether to add one of the largest width for each kernel, too
         """
-        free = {}
+        first = {}
         for i, (pair, (width, _)) in enumerate(keys):
             if self._first_pair(pair) is None:
-                free.setdefault(pair, []).append((abs(log(width)), i))
-        return list(
-            dict.fromkeys([*indices, *(min(found)[1] for found in free.values())])
-        )
+                first.setdefault(pair, []).append((width, i))
+        added = [
+            min(found, key=lambda f: abs(log(f[0])))[1] for found in first.values()
+        ]
+        if rigid:
+            added += [max(found)[1] for found in first.values()]
+        return list(dict.fromkeys([*indices, *added]))
 
     def score_again(self, keys):
         """Scores and log densities of candidates fitted to more rows of one fold.
