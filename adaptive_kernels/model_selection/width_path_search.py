@@ -351,7 +351,10 @@ def fitted_to_all(estimator, rows, width, scalings, starts):
     reference, *rest = rows
     train, max_iter = (reference.rows(), *rest), estimator.max_iter
     if starts and train[0].shape[0] > subsampling.FOLD_ROWS:
-        max_iter = min(max_iter, REFINE_ITER)
+        # A run with neighbours has its own limit.
+        local = estimator.is_local(train[0].shape[0])
+        limit = max(REFINE_ITER, subsampling.LEFT_OUT_ITER) if local else REFINE_ITER
+        max_iter = min(max_iter, limit)
     return _at_scalings(estimator, train, width, scalings, starts, max_iter)
 
 
