@@ -82,7 +82,7 @@ class AdaptiveKernelRegressor(
         distinct rows, or if `n_inducing` is given, and 150 for more rows. With
         neighbours, kernel and noise are learned from the evidence of 1200 rows, then
         from left-out rows of the whole table. The cost of a fit hardly grows with n.
-        Outputs share the noise. See the page on large data.
+        Several outputs share one ratio of noise to signal. See the page on large data.
     normalize_y : bool, default=True
         Fit to centred targets of unit variance. Predictions are in the units of y.
     max_iter : int, default=200

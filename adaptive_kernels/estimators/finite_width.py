@@ -19,7 +19,7 @@ from ..inference.coordinates import Frame
 from ..inference.evidence import combine_metric_sqrts
 from ..inference.evidence_problem import EvidenceProblem
 from ..inference.local_posterior import LocalData
-from ..inference.local_tuning import learn_from_neighbours
+from ..inference.local_tuning import fit_with_output_scales, learn_from_neighbours
 from ..inference.memory_limits import check_full_covariance_memory
 from ..inference.missed_structure import (
     look_for_structure,
@@ -277,6 +277,8 @@ class FiniteWidthRegressor(WideNetworkRegressor):
 
     def _with_output_noise(self, data, point):
         """Posterior and evidence with a noise for each output, tuned at scaling 1."""
+        if isinstance(data, LocalData):
+            return fit_with_output_scales(data, point)
         tuned, spectrum = self._tuned, OutputSpectrum.of(data, point)
         if tuned.output_noise is None:
             at_one, by_noise = tuned.point(), spectrum

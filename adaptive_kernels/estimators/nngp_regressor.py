@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from ..inference.local_posterior import LocalData
-from ..inference.local_tuning import learn_from_neighbours
+from ..inference.local_tuning import fit_with_output_scales, learn_from_neighbours
 from ..inference.missed_structure import (
     look_for_structure,
     noise_share,
@@ -61,7 +61,7 @@ class NNGPRegressor(WideNetworkRegressor):
         distinct rows, or if `n_inducing` is given, and 150 for more rows. With
         neighbours, kernel and noise are learned from the evidence of 1200 rows, then
         from left-out rows of the whole table. The cost of a fit hardly grows with n.
-        Outputs share the noise. See the page on large data.
+        Several outputs share one ratio of noise to signal. See the page on large data.
     normalize_y : bool, default=True
         Fit to centred targets of unit variance. Predictions are in the units of y.
     device : {"cuda"} or None, default=None
@@ -155,10 +155,12 @@ class NNGPRegressor(WideNetworkRegressor):
             solution = learn_from_neighbours(problem, frame, solution)
         look_for_structure(problem, noise_share(solution, problem.data))
         point = frame.outside(solution.point)
-        if self._has_noise_per_output(rows):
+        if not self._has_noise_per_output(rows):
+            posterior, evidence = solve_theory("gaussian", rows.data, point, inf)
+        elif isinstance(rows.data, LocalData):
+            posterior, evidence = fit_with_output_scales(rows.data, point)
+        else:
             spectrum = OutputSpectrum.of(rows.data, point)
             noise = spectrum.best_noise(point.alpha / solution.point.alpha)
             posterior, evidence = OutputNoisePosterior.fit(spectrum, noise)
-        else:
-            posterior, evidence = solve_theory("gaussian", rows.data, point, inf)
         self._store(rows, posterior, evidence, solution.n_iter)

@@ -155,8 +155,7 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
             )
 
     def _has_noise_per_output(self, rows):
-        several = self.optimizer is not None and rows.data.Y.shape[1] > 1
-        return several and not isinstance(rows.data, LocalData)
+        return self.optimizer is not None and rows.data.Y.shape[1] > 1
 
     def _kernel(self):
         return NNGP("erf") if self.kernel is None else self.kernel

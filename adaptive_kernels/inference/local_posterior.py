@@ -25,7 +25,7 @@ framework for Vecchia approximations of Gaussian processes", Statistical Science
 Gaussian processes", arXiv:2507.05064.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -115,6 +115,7 @@ class LocalPosterior(Posterior):
     rest : array (n, C), targets less the mean of what inducing points explain
     n_neighbors : int
     part : GlobalPart or None
+    scales : array (C,), factors of noise and variance of each output; or 1
     """
 
     point: Hyperparameters
@@ -122,6 +123,7 @@ class LocalPosterior(Posterior):
     rest: Array
     n_neighbors: int
     part: GlobalPart | None = None
+    scales: Array | float = 1.0
 
     @classmethod
     def fit(
@@ -182,6 +184,10 @@ class LocalPosterior(Posterior):
         """False: it uses neighbours."""
         return False
 
+    def observation_noise(self) -> Array | float:
+        """Noise variance, (C,) if the outputs have scales."""
+        return self.scales * self.point.alpha
+
     def mean(self, X: Array) -> Array:
         """Mean (m, C) at new rows."""
         return self.variance(X)[0]
@@ -232,7 +238,7 @@ class LocalPosterior(Posterior):
                 variance[one.rows] += xp.sum(half * half, axis=0)
         if self.part is not None:
             mean = mean + A @ self.part.mean
-        return mean, variance[:, None] + 0 * mean
+        return mean, (variance[:, None] + 0 * mean) * self.scales
 
     def covariance(self, X: Array) -> tuple[Array, Array]:
         """Mean (m, C) and covariance (m, m, C).
@@ -269,8 +275,9 @@ class LocalPosterior(Posterior):
         if self.part is not None:
             half = solve_triangular(self.part.factor, xp.concat(loadings, axis=0).T)
             covariance = covariance + half.T @ half
-        covariance = set_diagonal(covariance, variance[:, 0])
-        return mean, covariance[:, :, None] + 0 * mean[:1, None, :]
+        outputs = self.scales + 0 * mean[:1, None, :]
+        covariance = set_diagonal(covariance, variance[:, 0] / outputs[0, 0, 0])
+        return mean, covariance[:, :, None] * outputs
 
     def effective_dof(self, data: Data) -> float:
         """N - sum_i noise_i / s_i per output, from the rows of a random sample.
@@ -281,7 +288,7 @@ class LocalPosterior(Posterior):
         n = self.rest.shape[0]
         rows = random_order(n, subsampling.LEFT_OUT_ROWS)
         noise = gather(self.sites.noise, rows)
-        variance = self.left_out(rows)[1][:, 0]
+        variance = replace(self, scales=1.0).left_out(rows)[1][:, 0]
         return n * (1 - float(namespace(noise).mean(noise / (variance + noise))))
 
 

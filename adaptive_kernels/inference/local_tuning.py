@@ -13,7 +13,7 @@ from typing import cast
 
 import numpy as np
 
-from .._arrays import LinAlgError, asarray_like, namespace, to_numpy
+from .._arrays import LinAlgError, asarray_like, clip, namespace, to_numpy
 from . import subsampling
 from .coordinates import Frame
 from .evidence import Hyperparameters
@@ -27,6 +27,8 @@ from .subsampling import random_order
 
 # The scale of the variance is learned from left-out rows within these limits.
 SCALES = (0.1, 10.0)
+# The same for the scale of each of several outputs, which may differ in noise.
+OUTPUT_SCALES = (1e-4, 1e4)
 # A run, or a shorter length scale, has gained if it raises the mean log density of a
 # left-out row by so much. Less can be chance.
 LEAST_GAIN = 0.01
@@ -171,3 +173,20 @@ def _scaled(problem: EvidenceProblem, best: _Judged, converged: bool) -> Solutio
         point = replace(point, network=network, alpha=best.scale * point.alpha)
     # Runs with neighbours have few iterations by design: only the evidence converges.
     return replace(best.solution, point=point, converged=converged)
+
+
+def fit_with_output_scales(
+    data: LocalData, point: Hyperparameters
+) -> tuple[LocalPosterior, float]:
+    """`LocalPosterior.fit`, with a scale of noise and variance for each output.
+
+    It is the mean of the squared errors of left-out rows in units of the variance.
+    """
+    posterior, evidence = LocalPosterior.fit(data, point)
+    n = data.rows.X.shape[0]
+    rows = random_order(n, n)[-max(1, min(subsampling.LEFT_OUT_ROWS, n // 5)) :]
+    held_out = data.rows.at(rows)
+    mean, variance = posterior.left_out(rows)
+    squares = (held_out.Y - mean) ** 2 / (variance + point.alpha)
+    scales = namespace(mean).sum(held_out.shares()[:, None] * squares, axis=0)
+    return replace(posterior, scales=clip(scales, *OUTPUT_SCALES)), evidence

@@ -104,6 +104,22 @@ def test_weights_outputs_and_fixed_parameters(make):
     assert np.isfinite(fixed.predict(NEW)).all()
 
 
+@pytest.mark.parametrize("make", [NNGPRegressor, AdaptiveKernelRegressor])
+def test_outputs_of_different_noise_have_honest_intervals(make):
+    levels = np.array([0.05, 0.5])
+    targets = target(X)[:, None] + levels * RNG.standard_normal((N, 2))
+    options = {} if make is NNGPRegressor else {"max_iter": 10, "tol": 10.0}
+    model = make(n_neighbors=60, **options).fit(X, targets)
+    mean, std = model.predict(NEW, return_std=True)
+    observed = target(NEW)[:, None] + levels * RNG.standard_normal((400, 2))
+    inside = np.mean(np.abs(observed - mean) < 1.6449 * std, axis=0)
+    assert_allclose(inside, 0.9, atol=0.06)
+    assert model.alpha_.shape == (2,)
+    _, covariance = model.predict(NEW[:3], return_cov=True)
+    for c in range(2):
+        assert_allclose(np.diag(covariance[:, :, c]), std[:3, c] ** 2, rtol=1e-10)
+
+
 def test_large_table_is_not_merged(monkeypatch, fitted):
     monkeypatch.setattr(subsampling, "MERGED_ROWS", 1000)
     weights = np.where(np.arange(N) % 7 > 0, 1.0, 0.0)
