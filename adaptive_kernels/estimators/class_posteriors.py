@@ -56,8 +56,8 @@ def _from_neighbours(rows, targets, mean, point, numbers):
     first = as_float64(X[:1, :])
     if weights is not None:
         kept = np.flatnonzero(to_numpy(weights) > 0)
-        X, targets, weights = X[index_like(kept, X), :], targets[kept], weights[kept]
-        weights = asarray_like(weights, first)
+        X, targets = X[index_like(kept, X), :], targets[kept]
+        weights = asarray_like(to_numpy(weights)[kept], first)
     data = local_data(Data(X, asarray_like(targets, first), weights), *numbers)
     codes = np.argmax(targets, axis=1)
     # The kernel was learned from the first rows of the same random order.

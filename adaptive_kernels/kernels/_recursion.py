@@ -95,7 +95,7 @@ class Variances:
         (b, 1, k).
         """
         index = (..., None) if axis == 0 else (..., None, slice(None))
-        return [q[rows][index] for q in self.q]
+        return [q[rows, ...][index] for q in self.q]
 
 
 def apply_metric_sqrt(X: Array, metric_sqrt: Array | None) -> Array:

@@ -57,10 +57,12 @@ REGRESSORS = {
         n_components=5, spectrum="cv", **k
     ),
     "inducing": lambda **k: NNGPRegressor(NNGP("erf"), n_inducing=20, **FIXED, **k),
+    "neighbours": lambda **k: NNGPRegressor(n_neighbors=15, n_inducing=5, **FIXED, **k),
 }
 SEARCHED = {
     "nngp": lambda **k: NNGPRegressor(NNGP("erf"), **k),
     "inducing": lambda **k: AdaptiveKernelRegressor(n_inducing=20, **k),
+    "neighbours": lambda **k: AdaptiveKernelRegressor(n_neighbors=15, **k),
     "diagonal": lambda **k: AdaptiveKernelRegressor(width=3.0, tol=1e-4, **k),
     "full": lambda **k: AdaptiveKernelRegressor(
         width=30.0, covariance_type="full", tol=1e-3, **k
@@ -71,6 +73,7 @@ CLASSIFIERS = {
     "nngp": lambda **k: NNGPClassifier(NNGP("erf"), optimizer=None, **k),
     "searched": NNGPClassifier,
     "inducing": lambda **k: NNGPClassifier(NNGP("erf"), n_inducing=20, **k),
+    "neighbours": lambda **k: NNGPClassifier(NNGP("erf"), n_neighbors=15, **k),
     "adaptive": AdaptiveKernelClassifier,
     "search": lambda **k: AdaptiveKernelClassifierCV(widths=(10, inf), cv=2, **k),
 }
