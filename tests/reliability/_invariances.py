@@ -43,6 +43,7 @@ full_classes = partial(AdaptiveKernelClassifier, covariance_type="full")
 CONVERGED = {"tol": 1e-5, "max_iter": 5000}
 SHORT = {"widths": (0.1, 10, inf), "max_iter": 15}
 FEW = {"n_inducing": 12}
+NEAR = {"n_neighbors": 15, "n_inducing": 5}
 
 # Columns of the tables: models that share a promise.
 REGRESSORS = {
@@ -54,6 +55,10 @@ REGRESSORS = {
     "inducing": {
         "inducing NNGP": partial(NNGPRegressor, **FEW),
         "inducing diag 1": partial(diag, width=1.0, **FEW),
+    },
+    "neighbours": {
+        "neighbours NNGP": partial(NNGPRegressor, **NEAR),
+        "neighbours diag 1": partial(diag, width=1.0, **NEAR),
     },
     "search": {"search": partial(AdaptiveKernelRegressorCV, **SHORT)},
     "NTK": {"NTK": partial(NTKRegressor, alpha=0.1)},
@@ -73,6 +78,7 @@ CLASSIFIERS = {
         "full 10 classes converged": partial(full_classes, width=10.0, **CONVERGED)
     },
     "inducing": {"inducing classes": partial(diag_classes, width=10.0, **FEW)},
+    "neighbours": {"neighbours classes": partial(diag_classes, width=10.0, **NEAR)},
     "search": {
         "search classes": partial(AdaptiveKernelClassifierCV, [NNGP("erf")], **SHORT)
     },
@@ -368,7 +374,7 @@ GRID = 1e-3
 OPTIMIZER = 0.2
 
 EVIDENCE = ("NNGP", "diag", "diag, converged", "full", "full, converged")
-TUNED = (*EVIDENCE, "inducing", "search")
+TUNED = (*EVIDENCE, "inducing", "neighbours", "search")
 GIVEN = ("NTK", "modified spectrum")
 STEP = ("gradient step",)
 MAXIMA = ("diag, converged", "full, converged")

@@ -38,6 +38,7 @@ REGRESSORS = {
     "full": AdaptiveKernelRegressor(covariance_type="full", width=10),
     "rescaling": AdaptiveKernelRegressor(approximation="rescaling", width=10),
     "inducing": AdaptiveKernelRegressor(n_inducing=15),
+    "neighbours": AdaptiveKernelRegressor(n_neighbors=15),
     "search": AdaptiveKernelRegressorCV(**SHORT),
     "NTK": NTKRegressor(),
     "spectrum": ModifiedSpectrumRegressor(n_components=10),
@@ -46,6 +47,7 @@ REGRESSORS = {
 CLASSIFIERS = {
     "NNGP classes": NNGPClassifier(),
     "diag classes": AdaptiveKernelClassifier(),
+    "neighbours classes": AdaptiveKernelClassifier(n_neighbors=15),
     "search classes": AdaptiveKernelClassifierCV([NNGP("erf")], **SHORT),
     "NTK classes": NTKClassifier(),
 }
