@@ -18,7 +18,7 @@ from ..inference.evidence import Data
 from ..inference.inducing_calibration import InducingClasses
 from ..inference.local_calibration import LocalClasses
 from ..inference.local_posterior import local_data
-from ..inference.streaming import inducing_data, is_sparse
+from ..inference.streaming import inducing_data, is_approximate
 from ..inference.subsampling import stratified_rows
 from .labels import codes_of
 
@@ -36,11 +36,11 @@ def calibrated(regressor, rows, n_inducing=None, n_neighbors=None):
     weights = None if rows.weights is None else to_numpy(rows.weights)
     mean = np.average(labels, axis=0, weights=weights)
     n = rows.X.shape[0]
-    if is_sparse(n, n_neighbors):
+    if is_approximate(n, n_neighbors):
         return _from_neighbours(
             rows, labels - mean, mean, point, (n_neighbors, n_inducing)
         )
-    if is_sparse(n, n_inducing):
+    if is_approximate(n, n_inducing):
         rows = replace(rows, Y=labels)
         data = inducing_data(rows, n_inducing, mean, np.ones_like(mean), codes)
         with small_problem_threads(n_inducing):

@@ -16,7 +16,7 @@ from .._sklearn import Interval, StrOptions
 from ..inference import subsampling
 from ..inference.evidence import Data
 from ..inference.local_posterior import local_data
-from ..inference.streaming import RowStream, inducing_data, is_sparse
+from ..inference.streaming import RowStream, inducing_data, is_approximate
 from ..kernels._recursion import slices_of
 from .training import TrainingRows, column_variances
 
@@ -29,25 +29,28 @@ _MANY_REPEATS = 0.9
 def training_rows(model, X, y, weights):
     """The `TrainingRows` of checked arrays, for the fit that suits their number.
 
-    Equal rows are merged; in a large table only if there are many of them.
+    Equal rows are merged, except in a large table: there a fit with inducing points
+    does not merge, and a fit with neighbours only if many rows repeat.
     """
     n, m = X.shape[0], model.n_inducing
     if n > subsampling.MERGED_ROWS:
         k = model._neighbors_of(n)
-        if is_sparse(n, k) and not has_many_repeats(X, y):
+        if is_approximate(n, k):
+            if not has_many_repeats(X, y):
+                model._check_memory(X, n)
+                return local_rows(model, k, *positive_rows(model, X, y, weights))
+        elif is_approximate(n, m):
             model._check_memory(X, n)
-            return local_rows(model, k, *positive_rows(model, X, y, weights))
-        if is_sparse(n, m) and not is_sparse(n, k):
-            model._check_memory(X, n)
-            # X is not moved. Targets and weights are summed on the device.
-            first = as_float64(to_device(X[:1, :], model.device))
-            return inducing_rows(model, X, *columns_like(first, y, weights))
+            # X is not moved. Targets and weights are summed on the device: they take
+            # the type and device of one moved row.
+            like = as_float64(to_device(X[:1, :], model.device))
+            return inducing_rows(model, X, *columns_like(like, y, weights))
     X, Y, weights, (is_vector, inverse) = model._merged(X, y, weights)
     n = X.shape[0]
     k, index = model._neighbors_of(n), index_like(inverse, X)
-    if is_sparse(n, k):
+    if is_approximate(n, k):
         return local_rows(model, k, X, Y, weights, is_vector, index)
-    if is_sparse(n, m):
+    if is_approximate(n, m):
         return inducing_rows(model, X, Y, weights, is_vector)
     targets = model._target_scale(Y, weights, is_vector)
     data = Data(X, targets.normalized(Y), weights)

@@ -25,7 +25,7 @@ from ..inference.local_posterior import LocalData, checked_inducing
 from ..inference.memory_limits import check_exact_memory, check_joint_memory
 from ..inference.optimization import NOISE_BOUNDS
 from ..inference.starting_points import random_starts
-from ..inference.streaming import is_sparse
+from ..inference.streaming import is_approximate
 from ..kernels import NNGP
 from ..kernels._base import VARIANCES, WideKernel
 from ..kernels._recursion import slices_of
@@ -139,12 +139,12 @@ class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
     def _check_memory(self, X, n):
         if self.is_local(n):
             checked_inducing(X, n, X.shape[1], self.n_inducing)
-        elif not is_sparse(n, self.n_inducing):
+        elif not is_approximate(n, self.n_inducing):
             check_exact_memory(X, n, self._matrices())
 
     def is_local(self, n: int) -> bool:
         """Whether a fit of n distinct rows predicts from neighbours."""
-        return is_sparse(n, self._neighbors_of(n))
+        return is_approximate(n, self._neighbors_of(n))
 
     def _require_exact(self, what):
         """Raise AttributeError if the model has inducing points or neighbours."""

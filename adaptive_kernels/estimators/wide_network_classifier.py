@@ -23,7 +23,7 @@ from ..inference import subsampling
 from ..inference.evidence import Data
 from ..inference.local_posterior import checked_inducing
 from ..inference.memory_limits import check_exact_memory
-from ..inference.streaming import RowStream, is_sparse
+from ..inference.streaming import RowStream, is_approximate
 from ..kernels import NNGP, NTK
 from ..kernels._base import WideKernel
 from ..kernels._recursion import slices_of
@@ -110,7 +110,7 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         """`RowStream` with one-vs-rest targets; equal rows of a small X are merged."""
         n, columns = X.shape[0], one_vs_rest_targets(codes, n_classes)
         if n > subsampling.MERGED_ROWS and not self._is_exact(n):
-            by_points = not is_sparse(n, self._neighbors_of(n))
+            by_points = not is_approximate(n, self._neighbors_of(n))
             if by_points or not has_many_repeats(X, codes):
                 return RowStream(X, columns, weights, self.device)
         X = as_float64(to_device(X, self.device))
@@ -120,7 +120,7 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
     def _check_memory(self, rows):
         """Raise MemoryError if a posterior of the rows does not fit in memory."""
         n, like = rows.X.shape[0], rows.take(slice(0, 1))[0]
-        if is_sparse(n, self._neighbors_of(n)):
+        if is_approximate(n, self._neighbors_of(n)):
             checked_inducing(like, n, rows.X.shape[1], self.n_inducing)
         elif self._is_exact(n):
             check_exact_memory(like, n, 2)
@@ -132,7 +132,8 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
     def _is_exact(self, n):
         """Whether a posterior of n distinct rows needs no approximation."""
         return not (
-            is_sparse(n, self._neighbors_of(n)) or is_sparse(n, self.n_inducing)
+            is_approximate(n, self._neighbors_of(n))
+            or is_approximate(n, self.n_inducing)
         )
 
     def _learning_rows(self, rows):
@@ -142,7 +143,7 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         without array API dispatch scikit-learn does not check arrays on a device.
         """
         n, n_rows = rows.X.shape[0], subsampling.CLASS_KERNEL_ROWS
-        if is_sparse(n, self._neighbors_of(n)):
+        if is_approximate(n, self._neighbors_of(n)):
             n_rows = subsampling.LOCAL_CLASS_KERNEL_ROWS
         parts = rows.sample(n_rows, codes_of(rows.Y))
         if self.device is not None:
@@ -155,7 +156,7 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         k = self._neighbors_of(n)
         self._classes = calibrated(regressor, rows, self.n_inducing, k)
         self.regressor_, self.X_train_ = regressor, rows.X
-        self.n_neighbors_ = min(k, n - 1) if is_sparse(n, k) else None
+        self.n_neighbors_ = min(k, n - 1) if is_approximate(n, k) else None
         inducing = self._classes.posterior.inducing_points()
         if inducing is not None:
             self.X_train_ = inducing

@@ -184,34 +184,37 @@ class ExactClasses:
 def fit_class_posterior(
     rows: ExactClasses | InducingClasses | LocalClasses,
     labels: np.ndarray,
-    shares: np.ndarray | None = None,
+    row_weights: np.ndarray | None = None,
 ) -> ClassPosterior:
     """Choose noise and calibration by leave-one-out log loss at a fixed kernel.
 
-    A line search starts from the noise of the evidence, in factors of `NOISE_STEP`.
+    A line search changes the noise in factors of `NOISE_STEP`. It starts from the noise
+    of the evidence; with neighbours, from the best of that and of `LOCAL_NOISE`.
 
     Parameters
     ----------
     rows : ExactClasses, InducingClasses or LocalClasses
-        With the kernel and noise that the evidence chose. Its matrix is overwritten.
+        With the kernel and noise that the evidence chose. Do not use it afterwards:
+        the last step, `ExactClasses.posterior`, overwrites its kernel matrix.
     labels : ndarray (n, C), one-hot, of the rows of `held_out`
-    shares : ndarray (n,) or None
-        Weight of each of these rows in the log loss; None takes their own weights.
+    row_weights : ndarray (n,) or None
+        Weight of each of these rows in the log loss. None takes their own weights, or
+        ones if they have none.
 
     Returns
     -------
     ClassPosterior
     """
-    held_out, prior = rows.held_out, rows.prior
-    if shares is None:
-        weights = held_out.weights
-        shares = np.ones(len(labels)) if weights is None else to_numpy(weights)
-    unit = float(namespace(prior).mean(prior)) or 1.0
+    if row_weights is None:
+        own = rows.held_out.weights
+        row_weights = np.ones(len(labels)) if own is None else to_numpy(own)
+    prior_variances = rows.prior
+    unit = float(namespace(prior_variances).mean(prior_variances)) or 1.0
 
     def trial(noise: float) -> _Trial:
         mean, variance = (to_numpy(a) for a in rows.leave_one_out(noise))
         std = np.sqrt(np.maximum(variance, 0) + noise)
-        calibration, loss = fit_calibration(mean, std, labels, shares)
+        calibration, loss = fit_calibration(mean, std, labels, row_weights)
         logs = np.sum(labels * calibration.log_probabilities(mean, std), axis=1)
         return _Trial(loss, noise, calibration, logs)
 
@@ -222,7 +225,9 @@ def fit_class_posterior(
     first = min((trial(noise) for noise in starts), key=lambda found: found.loss)
     best = _line_search(trial, first, lowest, highest)
     posterior = rows.posterior(best.noise)
-    return ClassPosterior(posterior, best.calibration, best.loss, best.logs, shares)
+    return ClassPosterior(
+        posterior, best.calibration, best.loss, best.logs, row_weights
+    )
 
 
 class _Trial(NamedTuple):
@@ -239,8 +244,12 @@ def _line_search(
 ) -> _Trial:
     """Lower the noise while the loss falls; raise it only if lowering does not help."""
     best = first
-    for factor, end in ((1 / NOISE_STEP, lowest), (NOISE_STEP, highest)):
-        while (best.noise * factor - end) * (factor - 1) < 0:
+    # Only the end ahead is a limit: the first noise may lie outside.
+    for factor, is_allowed in (
+        (1 / NOISE_STEP, lambda noise: noise > lowest),
+        (NOISE_STEP, lambda noise: noise < highest),
+    ):
+        while is_allowed(best.noise * factor):
             following = trial(best.noise * factor)
             if following.loss >= best.loss:
                 break

@@ -24,7 +24,8 @@ class InducingPosterior(KernelPosterior):
     inducing : array (m, d)
     F : array (m, d + 1), features of the inducing points
     factor : array (m, m), lower Cholesky factor L of their kernel matrix
-    inner : array (m, m), lower Cholesky factor of B = I + G / alpha
+    inner : array (m, m), lower Cholesky factor of B = I + G / alpha, with the gram
+        matrix G of `collapsed_bound.py`
     dual : array (m, C), coefficients of the kernel with the inducing points
     effective : float, effective degrees of freedom
     """
@@ -39,7 +40,7 @@ class InducingPosterior(KernelPosterior):
 
     @classmethod
     def fit(cls, data: InducingData, point: Hyperparameters) -> tuple[Self, float]:
-        """The posterior and the bound of the log evidence."""
+        """The posterior and the lower bound on the log evidence."""
         data, basis, statistics = data.sufficient_statistics(point)
         return cls.of(data.inducing(), basis, statistics, point.alpha)
 
@@ -51,11 +52,14 @@ class InducingPosterior(KernelPosterior):
         statistics: SufficientStatistics,
         alpha: float,
     ) -> tuple[Self, float]:
-        """The posterior and the bound from sums over the rows and a noise variance."""
+        """Like `fit`, from sums over the rows and a noise variance."""
         bound = CollapsedBound.of(statistics, alpha)
         half = solve_triangular(basis.factor, bound.solution, transposed=True)
-        inverse = diagonal(inverse_from_cholesky(1.0 * bound.factor))
-        effective = inverse.shape[0] - float(namespace(inverse).sum(inverse))
+        # The copy is overwritten: the posterior keeps the factor.
+        inverse_diagonal = diagonal(inverse_from_cholesky(1.0 * bound.factor))
+        # Tr[(Q + noise)^{-1} Q] = m - tr B^{-1}
+        trace = float(namespace(inverse_diagonal).sum(inverse_diagonal))
+        effective = inverse_diagonal.shape[0] - trace
         posterior = cls(
             replace(basis.point, alpha=alpha),
             inducing,

@@ -42,6 +42,7 @@ from .._arrays import (
     solve_triangular,
 )
 from ..kernels._recursion import (
+    Network,
     cross_matrices,
     features,
     slices_of,
@@ -178,7 +179,11 @@ class LocalPosterior(Posterior):
 
     @cached_property
     def _nearest(self) -> NearestRows:
-        return NearestRows(self.sites.F[:, 1:])
+        return NearestRows(_without_bias(self.sites.F))
+
+    def _nearest_of(self, F: Array) -> np.ndarray:
+        """Neighbours (m, k) of new rows with features F."""
+        return self._nearest.of_new(_without_bias(F), self.n_neighbors)
 
     def is_exact(self) -> bool:
         """False: it uses neighbours."""
@@ -195,8 +200,7 @@ class LocalPosterior(Posterior):
     def variance(self, X: Array) -> tuple[Array, Array]:
         """Mean (m, C) and variance (m, C)."""
         F = self.features(X)
-        near = self._nearest.of_new(F[:, 1:], self.n_neighbors)
-        return self._predicted(F, self._projected(F), near)
+        return self._predicted(F, self._projected(F), self._nearest_of(F))
 
     def neighbours_of(self, rows: np.ndarray) -> np.ndarray:
         """The nearest other rows of some training rows: (m, k) of int."""
@@ -243,22 +247,24 @@ class LocalPosterior(Posterior):
     def covariance(self, X: Array) -> tuple[Array, Array]:
         """Mean (m, C) and covariance (m, m, C).
 
-        Of the errors of the predictions under the prior. With W the weights of the
-        targets of all neighbours U,
+        The covariance is that of the errors of the predictions under the prior. With U
+        the neighbours of all new rows together, W the matrix of the weights w' of their
+        targets, zero for those that are no neighbours of a row, and B that of the rows
+        b', it is
 
             R_** - W R_U* - R_*U W' + W (R_UU + noise) W' + B P^{-1} B'.
         """
         F = self.features(X)
-        near = self._nearest.of_new(F[:, 1:], self.n_neighbors)
+        near = self._nearest_of(F)
         A, network = self._projected(F), self.network
         union, place = np.unique(near, return_inverse=True)
         check_joint_memory(F, len(union), 0, 1)
         xp, sites = namespace(F), self.sites.take(union)
-        W = xp.zeros_like(F[:, :1]) * sites.noise[None, :]
+        W = xp.zeros_like(F[:, :1]) * sites.noise[None, :]  # zeros (m, |U|)
         mean, variance = self._predicted(F, A, near)
-        R: Array = symmetric_matrices(F, network)[int(network.is_ntk)]
-        cross: Array = cross_matrices(F, sites.F, network)[int(network.is_ntk)]
-        others: Array = symmetric_matrices(sites.F, network)[int(network.is_ntk)]
+        R = _kernel_of(network, symmetric_matrices(F, network))
+        cross = _kernel_of(network, cross_matrices(F, sites.F, network))
+        others = _kernel_of(network, symmetric_matrices(sites.F, network))
         if A is not None:
             R = R - A @ A.T
             cross = cross - A @ sites.A.T
@@ -275,9 +281,11 @@ class LocalPosterior(Posterior):
         if self.part is not None:
             half = solve_triangular(self.part.factor, xp.concat(loadings, axis=0).T)
             covariance = covariance + half.T @ half
-        outputs = self.scales + 0 * mean[:1, None, :]
-        covariance = set_diagonal(covariance, variance[:, 0] / outputs[0, 0, 0])
-        return mean, covariance[:, :, None] * outputs
+        scales = self.scales + 0 * mean[:1, None, :]
+        # The diagonal is that of `variance` but for rounding, which could make it
+        # negative. Outputs differ by their scales only: take the first one unscaled.
+        covariance = set_diagonal(covariance, variance[:, 0] / scales[0, 0, 0])
+        return mean, covariance[:, :, None] * scales
 
     def effective_dof(self, data: Data) -> float:
         """N - sum_i noise_i / s_i per output, from the rows of a random sample.
@@ -295,5 +303,15 @@ class LocalPosterior(Posterior):
 def _projected(basis: Basis, F: Array) -> Array:
     """a(x) of rows with features F: (n, m)."""
     network = basis.point.network
-    cross: Array = cross_matrices(F, basis.F, network)[int(network.is_ntk)]
+    cross = _kernel_of(network, cross_matrices(F, basis.F, network))
     return solve_triangular(basis.factor, cross.T).T
+
+
+def _kernel_of(network: Network, matrices: tuple[Array, Array | None]) -> Array:
+    """The kernel of a network among its NNGP and NTK matrices."""
+    return matrices[int(network.is_ntk)]
+
+
+def _without_bias(F: Array) -> Array:
+    """Features without the column of the bias, which is the first: (n, d)."""
+    return F[:, 1:]

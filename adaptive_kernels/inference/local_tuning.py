@@ -1,10 +1,15 @@
 """Learn kernel and noise from left-out rows and their neighbours, on the whole table.
 
 The evidence of a few rows gives the start. Runs of the optimizer follow, each on other
-random rows with their nearest neighbours in the metric found so far. Rows that no run
-has seen judge each result, as long as the runs gain, choose among them, and set the
-scale of the variance. A few random rows hide structure that is finer than their
-distance: before the runs end, each feature is tried at a tenth of its length scale.
+random rows with their nearest neighbours in the metric found so far. Unseen rows, whose
+targets no run predicts, judge each result. The runs end when they gain no more. The
+unseen rows then choose among the results, and set the scale of the variance. They may
+be neighbours of other rows: only the target to predict is left out.
+
+A few random rows hide structure that is finer than their distance. Before the runs end,
+a tenth of the length scale is tried for each column j of `metric_sqrt`, at most for the
+`SHARPER_FEATURES` largest. For a diagonal metric column j is feature j, for a full one
+a direction.
 """
 
 from dataclasses import dataclass, replace
@@ -57,19 +62,21 @@ def learn_from_neighbours(
     problem : EvidenceProblem of a LocalData
     frame : Frame, its coordinates
     """
-    if not problem.bounds:
+    if not problem.bounds:  # without free variances it has no free covariance either
         return solution
     data = cast(LocalData, problem.data)
     n, d = data.rows.X.shape
-    order, size = random_order(n, n), max(1, min(subsampling.LEFT_OUT_ROWS, n // 5))
+    order, size = random_order(n, n), max(1, _unseen_size(n))
     unseen, order = order[-size:], order[:-size]
-    # Rows of the evidence come first in the order, and now last.
+    # The evidence used the first rows of the same order: move them to the end.
     order = np.roll(order, -subsampling.LOCAL_SAMPLE_ROWS)
     batch = min(subsampling.LEFT_OUT_BATCH, len(order))
-    few = problem.covariance_type == "full" and batch < d
+    # With fewer rows than features `maximize_evidence` learns a full covariance in the
+    # span of the rows. Their neighbours are not in this span.
+    too_few_for_full = problem.covariance_type == "full" and batch < d
     limit = min(subsampling.LEFT_OUT_ITER, problem.max_iter)
     found = [_judged(data, frame, solution, unseen)]
-    for _ in range(0 if few else subsampling.LEFT_OUT_RUNS):
+    for _ in range(0 if too_few_for_full else subsampling.LEFT_OUT_RUNS):
         start = _next_start(data, frame, found)
         if start is None:
             break
@@ -80,6 +87,11 @@ def learn_from_neighbours(
     return _scaled(problem, _best(found), solution.converged)
 
 
+def _unseen_size(n: int) -> int:
+    """How many rows, the last of the random order, are unseen: 0 if n is below 5."""
+    return min(subsampling.LEFT_OUT_ROWS, n // 5)
+
+
 def _best(found: list[_Judged]) -> _Judged:
     return max(found, key=lambda judged: judged.density)
 
@@ -88,29 +100,33 @@ def _next_start(data: LocalData, frame: Frame, found: list[_Judged]) -> Solution
     """Where the next run starts, or None if there is nothing to gain.
 
     The first two runs always take place. A later one starts from the last, or if that
-    has not gained, from the best one with a feature at a shorter length scale.
+    has not gained, from the best one with a shorter length scale.
+
+    found : list, the solution of the evidence and those of the runs so far
     """
-    last = found[-1]
-    gained = len(found) < 3 or last.density > _best(found[:-1]).density + LEAST_GAIN
-    start = last.solution if gained else _sharper(data, frame, _best(found).solution)
+    last, n_runs = found[-1], len(found) - 1
+    go_on = n_runs < 2 or last.density > _best(found[:-1]).density + LEAST_GAIN
+    start = last.solution if go_on else _sharper(data, frame, _best(found).solution)
+    # The curvature is that of another objective: the evidence, or other rows.
     return None if start is None else replace(start, curvature=None)
 
 
 def _sharper(data: LocalData, frame: Frame, solution: Solution) -> Solution | None:
-    """The solution with one feature at a shorter length scale, or None without a gain.
+    """The solution with one shorter length scale, or None without a gain.
 
-    It is tried on a part of the table, for the directions of the metric that count
-    most. Rows at the end of a small table are left out: they judge the runs.
+    It is tried on a part of the table, for the largest columns of `metric_sqrt`.
     """
     root = solution.point.metric_sqrt
     if root is None:
         return None
     n = data.rows.X.shape[0]
     part = random_order(n, subsampling.GLOBAL_ROWS)
-    few = min(data.n_neighbors, subsampling.LEFT_OUT_NEIGHBORS)
-    table = replace(data, rows=data.rows.at(part), n_neighbors=few)
-    size = min(subsampling.LEFT_OUT_ROWS, n // 5)
-    rows = np.arange(len(part) - size)[-subsampling.SHARPER_ROWS :]
+    k = min(data.n_neighbors, subsampling.LEFT_OUT_NEIGHBORS)
+    table = replace(data, rows=data.rows.at(part), n_neighbors=k)
+    # The last rows of the random order do not judge here: in a small table they are the
+    # unseen rows, which judge the runs.
+    allowed = np.arange(len(part) - _unseen_size(n))
+    rows = allowed[-subsampling.SHARPER_ROWS :]
     sizes = (
         np.abs(to_numpy(root))
         if root.ndim == 1
@@ -118,6 +134,7 @@ def _sharper(data: LocalData, frame: Frame, solution: Solution) -> Solution | No
     )
     tried = [solution]
     for j in np.argsort(-sizes)[: subsampling.SHARPER_FEATURES]:
+        # A column ten times as large has a tenth of the length scale.
         factors = np.where(np.arange(len(sizes)) == j, 1 / SHORTER, 1.0)
         point = replace(solution.point, metric_sqrt=root * asarray_like(factors, root))
         tried.append(replace(solution, point=point))
@@ -184,7 +201,7 @@ def fit_with_output_scales(
     """
     posterior, evidence = LocalPosterior.fit(data, point)
     n = data.rows.X.shape[0]
-    rows = random_order(n, n)[-max(1, min(subsampling.LEFT_OUT_ROWS, n // 5)) :]
+    rows = random_order(n, n)[-max(1, _unseen_size(n)) :]
     held_out = data.rows.at(rows)
     mean, variance = posterior.left_out(rows)
     squares = (held_out.Y - mean) ** 2 / (variance + point.alpha)

@@ -166,7 +166,10 @@ def _forest(
 
 
 def _moments(X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Squared correlations of targets with features and their products, above chance.
+    """Squared correlations above chance of the targets with features and with products.
+
+    The products are those of two features. X and Y have mean zero and variance one, up
+    to the clipping, so that a mean of products is a correlation.
 
     Among m independent variables the largest squared correlation with the target is
     about 2 log(m) / n. Here m is d for features, and about d^2 for products.
@@ -181,6 +184,7 @@ def _moments(X: np.ndarray, Y: np.ndarray, weights: np.ndarray | None) -> np.nda
         if d > MOST_PAIRED:
             continue
         pairs = (X * (shares * y)[:, None]).T @ X
+        # The square of a standard normal variable has variance 2, other products 1.
         pairs[np.diag_indices(d)] /= 2**0.5
         total += np.sum(np.maximum(pairs**2 - 4 * np.log(d) / n, 0), axis=0)
     return total

@@ -39,14 +39,17 @@ TASK_ROWS_PER_POINT = 8
 MAX_TASKS = 256
 
 
-def is_sparse(n_rows: int, n_inducing: int | None) -> bool:
-    """Whether a fit uses fewer inducing points than rows."""
-    return n_inducing is not None and n_inducing < n_rows
+def is_approximate(n_rows: int, n_used: int | None) -> bool:
+    """Whether a fit of some rows uses fewer inducing points, or fewer neighbours.
+
+    n_used : int, number of inducing points or of neighbours; None for an exact fit
+    """
+    return n_used is not None and n_used < n_rows
 
 
 def is_streamed(n_rows: int, n_inducing: int | None) -> bool:
     """Whether a fit reads its rows in blocks and does not merge repeated rows."""
-    return is_sparse(n_rows, n_inducing) and n_rows > subsampling.MERGED_ROWS
+    return is_approximate(n_rows, n_inducing) and n_rows > subsampling.MERGED_ROWS
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from .._sklearn import fit_context
 from ..estimators.adaptive_classifier import AdaptiveKernelClassifier
 from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
 from ..estimators.labels import one_vs_rest_targets
-from ..inference.streaming import is_sparse
+from ..inference.streaming import is_approximate
 from ..kernels import NNGP, NTK
 from .class_scores import ClassScorer, class_log_density
 from .folds import (
@@ -258,7 +258,7 @@ X_train_, n_iter_ :
             # Fail now, not after the work of all folds.
             regressor.check_memory(sample.X)
         n = rows.X.shape[0]
-        later = scorer is None and is_sparse(n, self._neighbors_of(n))
+        later = scorer is None and is_approximate(n, self._neighbors_of(n))
         found = search(
             templates,
             self._in_stages,

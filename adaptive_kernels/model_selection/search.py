@@ -16,7 +16,7 @@ class SearchResult:
     """Result of a search.
 
     models : list of fitted estimators: the members of the mixture by decreasing weight,
-        then candidates that are not members, and the best one is among them
+        then candidates that are not members. One of `models` is the best candidate.
     weights : list of float, weights of the members
     place_of_best : int, index of the best candidate in `models`
     rows : list of int, rows of `models` in `cv_results`
@@ -31,6 +31,8 @@ class SearchResult:
 
     def weighed_again(self, densities, counts, tolerance=None):
         """The result with another mixture of the models, and another best one.
+
+        Models that are neither members of this mixture nor the best are dropped.
 
         densities : ndarray (n, len(models)), log densities of rows left out
         counts : ndarray (n,), weights of these rows
