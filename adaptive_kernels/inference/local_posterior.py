@@ -51,6 +51,7 @@ from ..kernels._recursion import (
 from . import subsampling
 from .collapsed_bound import Basis
 from .evidence import Data, Hyperparameters
+from .held_out_density import density_at_best_scale
 from .inducing_points import inducing_rows
 from .local_sites import GlobalPart, Sites, gather, global_posterior
 from .memory_limits import check_joint_memory, check_local_memory
@@ -133,33 +134,48 @@ class LocalPosterior(Posterior):
         """The posterior given all rows, and an approximate log evidence.
 
         The evidence is that of at most `subsampling.GLOBAL_ROWS` rows; it is zero if
-        `with_global` is false, and then the inducing points are left out, too.
+        `with_global` is false, and then the inducing points are left out, too. In a
+        large table they are left out as well if that predicts left-out rows better: a
+        kernel that is right among close neighbours may be too smooth for the table.
         """
-        rows, basis, A = data.rows, None, None
+        rows, n = data.rows, data.rows.X.shape[0]
         F = features_of(rows, point)
         noise = 0 * rows.Y[:, 0] + rows.noise(point.alpha)
-        k = min(data.n_neighbors, rows.X.shape[0] - 1)
+        k = min(data.n_neighbors, n - 1)
+        local = cls(point, Sites(F, None, noise), rows.Y, k)
         if not with_global:
-            return cls(point, Sites(F, None, noise), rows.Y, k), 0.0
-        order = random_order(rows.X.shape[0], subsampling.GLOBAL_ROWS)
-        if data.n_inducing:
-            few = subsampling.ROWS_PER_CENTRE * data.n_inducing
-            X = namespace(rows.X).take(rows.X, index_like(order[:few], rows.X), axis=0)
-            X = as_float64(X)
-            chosen = inducing_rows(X, point, data.n_inducing)
-            Z = namespace(X).take(X, index_like(chosen, X), axis=0)
-            basis = Basis.of(Z, point)
-            A = _projected(basis, F)
-        sites = Sites(F, A, noise)
+            return local, 0.0
+        judged = subsampling.LEFT_OUT_ROWS if n >= subsampling.JUDGED_TABLE else 0
+        order, judges = np.split(random_order(n, n), [n - judged])
+        order = order[: subsampling.GLOBAL_ROWS]
+        basis = _basis(data, point, order) if data.n_inducing else None
+        sites = local.sites
+        if basis is not None:
+            sites = Sites(F, _projected(basis, F), noise)
         Y, counts = gather(rows.Y, order), None
         if rows.weights is not None:
             counts = gather(rows.weights, order)
         factor, mean, value = global_posterior(sites.take(order), Y, point.network)
         value += Data(F, Y, counts).weight_term(point.alpha)[0]
         if basis is None:
-            return cls(point, sites, rows.Y, k), value
+            return local, value
         part = GlobalPart(basis, factor, mean)
-        return cls(point, sites, rows.Y - A @ mean, k, part), value
+        whole = cls(point, sites, rows.Y - sites.A @ mean, k, part)
+        return whole._or_if_better(local, rows, judges), value
+
+    def _or_if_better(self, local: Self, rows: Data, judges: np.ndarray) -> Self:
+        """`local` if it predicts the judges, rows left out, better than this."""
+        if not len(judges):
+            return self
+        near, alpha = self.neighbours_of(judges), self.point.alpha
+        densities = [
+            density_at_best_scale(
+                rows.at(judges), *posterior.left_out(judges, near), alpha
+            )[0]
+            for posterior in (self, local)
+        ]
+        vars(local)["_nearest"] = self._nearest  # the same rows
+        return local if densities[1] > densities[0] else self
 
     @property
     def F(self) -> Array:
@@ -298,6 +314,15 @@ class LocalPosterior(Posterior):
         noise = gather(self.sites.noise, rows)
         variance = replace(self, scales=1.0).left_out(rows)[1][:, 0]
         return n * (1 - float(namespace(noise).mean(noise / (variance + noise))))
+
+
+def _basis(data: LocalData, point: Hyperparameters, order: np.ndarray) -> Basis:
+    """Inducing points: centres of rows at the start of a random order."""
+    X = data.rows.X
+    few = index_like(order[: subsampling.ROWS_PER_CENTRE * data.n_inducing], X)
+    X = as_float64(namespace(X).take(X, few, axis=0))
+    chosen = index_like(inducing_rows(X, point, data.n_inducing), X)
+    return Basis.of(namespace(X).take(X, chosen, axis=0), point)
 
 
 def _projected(basis: Basis, F: Array) -> Array:

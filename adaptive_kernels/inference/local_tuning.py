@@ -18,21 +18,19 @@ from typing import cast
 
 import numpy as np
 
-from .._arrays import LinAlgError, asarray_like, clip, namespace, to_numpy
+from .._arrays import LinAlgError, asarray_like, to_numpy
 from . import subsampling
 from .coordinates import Frame
 from .evidence import Hyperparameters
 from .evidence_problem import EvidenceProblem
-from .held_out_density import mean_density
+from .held_out_density import SCALES, calibrated_scale, density_at_best_scale
 from .local_posterior import LocalData, LocalPosterior, features_of
 from .neighbour_density import NeighbourData
 from .neighbours import NearestRows
 from .optimization import Solution, continued
 from .subsampling import random_order
 
-# The scale of the variance is learned from left-out rows within these limits.
-SCALES = (0.1, 10.0)
-# The same for the scale of each of several outputs, which may differ in noise.
+# Limits of the scale of each of several outputs, which may differ in noise.
 OUTPUT_SCALES = (1e-4, 1e4)
 # A run, or a shorter length scale, has gained if it raises the mean log density of a
 # left-out row by so much. Less can be chance.
@@ -84,7 +82,7 @@ def learn_from_neighbours(
         sets = _with_neighbours(data, frame, start.point, rows)
         run = continued(problem.of_rows(sets), start, max_iter=limit)
         found.append(_judged(data, frame, run, unseen))
-    return _scaled(problem, _best(found), solution.converged)
+    return _scaled(problem, frame, _best(found).solution, solution.converged)
 
 
 def _unseen_size(n: int) -> int:
@@ -160,11 +158,7 @@ def _with_neighbours(
 def _judged(
     data: LocalData, frame: Frame, solution: Solution, rows: np.ndarray
 ) -> _Judged:
-    """A solution with the mean log density of left-out rows, at its best scale.
-
-    The scale multiplies the variance of the predictions. Its best value is the mean of
-    the squared errors in units of the variance.
-    """
+    """A solution with the mean log density of left-out rows, at its best scale."""
     point = frame.outside(solution.point)
     try:
         posterior, _ = LocalPosterior.fit(data, point, with_global=False)
@@ -172,38 +166,48 @@ def _judged(
     except LinAlgError:
         return _Judged(solution, -inf, 1.0)
     held_out = data.rows.at(rows)
-    gap, spread = held_out.Y - mean, variance + point.alpha
-    shares = held_out.shares()[:, None] / held_out.Y.shape[1]
-    scale = float(namespace(gap).sum(shares * gap**2 / spread))
-    scale = min(max(scale, SCALES[0]), SCALES[1])
-    variance, noise = scale * variance, scale * point.alpha
-    density = mean_density(held_out, mean, variance, noise)
-    return _Judged(solution, density, scale)
+    found = density_at_best_scale(held_out, mean, variance, point.alpha)
+    return _Judged(solution, *found)
 
 
-def _scaled(problem: EvidenceProblem, best: _Judged, converged: bool) -> Solution:
+def _scaled(
+    problem: EvidenceProblem, frame: Frame, solution: Solution, converged: bool
+) -> Solution:
     """A solution with kernel and noise multiplied, which changes no mean."""
-    point, free = best.solution.point, {"readout_variance", "alpha"}
+    free = {"readout_variance", "alpha"}
     if free <= set(problem.bounds) and not free & set(problem.bounds_given):
-        readout = best.scale * point.network.readout_variance
+        data, point = cast(LocalData, problem.data), solution.point
+        outside = frame.outside(point)
+        local, _ = LocalPosterior.fit(data, outside, with_global=False)
+        squares, shares = _squared_errors(local, data)
+        scale = calibrated_scale(squares.mean(axis=1), shares)
+        scale = min(max(scale, SCALES[0]), SCALES[1])
+        readout = scale * point.network.readout_variance
         network = replace(point.network, readout_variance=readout)
-        point = replace(point, network=network, alpha=best.scale * point.alpha)
+        point = replace(point, network=network, alpha=scale * point.alpha)
+        solution = replace(solution, point=point)
     # Runs with neighbours have few iterations by design: only the evidence converges.
-    return replace(best.solution, point=point, converged=converged)
+    return replace(solution, converged=converged)
+
+
+def _squared_errors(
+    posterior: LocalPosterior, data: LocalData
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squares (m, C) of left-out errors in units of their variance, and shares (m,)."""
+    n = data.rows.X.shape[0]
+    rows = random_order(n, n)[-max(1, min(subsampling.SCALE_ROWS, n // 3)) :]
+    held_out = data.rows.at(rows)
+    mean, variance = posterior.left_out(rows)
+    squares = (held_out.Y - mean) ** 2 / (variance + posterior.point.alpha)
+    return to_numpy(squares), to_numpy(held_out.shares())
 
 
 def fit_with_output_scales(
     data: LocalData, point: Hyperparameters
 ) -> tuple[LocalPosterior, float]:
-    """`LocalPosterior.fit`, with a scale of noise and variance for each output.
-
-    It is the mean of the squared errors of left-out rows in units of the variance.
-    """
+    """`LocalPosterior.fit`, with a scale of noise and variance for each output."""
     posterior, evidence = LocalPosterior.fit(data, point)
-    n = data.rows.X.shape[0]
-    rows = random_order(n, n)[-max(1, _unseen_size(n)) :]
-    held_out = data.rows.at(rows)
-    mean, variance = posterior.left_out(rows)
-    squares = (held_out.Y - mean) ** 2 / (variance + point.alpha)
-    scales = namespace(mean).sum(held_out.shares()[:, None] * squares, axis=0)
-    return replace(posterior, scales=clip(scales, *OUTPUT_SCALES)), evidence
+    squares, shares = _squared_errors(posterior, data)
+    scales = [calibrated_scale(column, shares) for column in squares.T]
+    scales = asarray_like(np.clip(scales, *OUTPUT_SCALES), data.rows.Y)
+    return replace(posterior, scales=scales), evidence

@@ -40,8 +40,13 @@ LOCAL_ENTRIES = 10**8
 LOCAL_SAMPLE_ROWS = 1200
 LEFT_OUT_RUNS, LEFT_OUT_BATCH, LEFT_OUT_ITER = 8, 1200, 15
 LEFT_OUT_NEIGHBORS, LEFT_OUT_ROWS = 50, 1000
+# The scale of the variance is learned from so many left-out rows: it is what the share
+# of targets in an interval hangs on.
+SCALE_ROWS = 2000
 # Shorter length scales are tried for so many features, judged by so many rows.
 SHARPER_FEATURES, SHARPER_ROWS = 10, 500
+# In a table of so many rows left-out rows decide whether inducing points help.
+JUDGED_TABLE = 5000
 # What inducing points explain is learned from at most this many rows, each given so
 # many earlier ones. The points are centres of so many rows each.
 GLOBAL_ROWS, GLOBAL_NEIGHBORS, ROWS_PER_CENTRE = 15_000, 50, 20
