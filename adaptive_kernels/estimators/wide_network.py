@@ -30,13 +30,16 @@ from ..kernels import NNGP
 from ..kernels._base import VARIANCES, WideKernel
 from ..kernels._recursion import slices_of
 from .base import KernelModel, draw_jointly, unchanged_on_failure
+from .distributions import PredictsDistributions
 from .large_tables import N_NEIGHBORS, neighbors_for, training_rows
 from .validation import validate_prior, validate_training, warn_of_relative_weights
 
 PREDICTED_ROWS = 8192
 
 
-class WideNetworkRegressor(MultiOutputMixin, RegressorMixin, KernelModel):
+class WideNetworkRegressor(
+    PredictsDistributions, MultiOutputMixin, RegressorMixin, KernelModel
+):
     """Base class of the regressors tuned by evidence."""
 
     _parameter_constraints: dict = {

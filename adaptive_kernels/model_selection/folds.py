@@ -1,8 +1,10 @@
 """Folds of cross-validation, checked and limited to the row budgets."""
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
+from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import check_consistent_length
 
 from .._arrays import namespace, to_numpy
@@ -20,6 +22,15 @@ def default_folds(n_samples):
     Three folds of at most 50 iterations took 0.4 of the time, at 0.98 of the RMSE.
     """
     return min(MOST_FOLDS, n_samples) if n_samples <= 300 else 3
+
+
+def regression_splitter(cv, n_samples, random_state):
+    """The splitter of a parameter `cv`; a number of folds is shuffled."""
+    if cv is not None and not isinstance(cv, Integral):
+        return check_cv(cv)
+    seed = 0 if random_state is None else random_state
+    n_splits = default_folds(n_samples) if cv is None else cv
+    return KFold(n_splits, shuffle=True, random_state=seed)
 
 
 def without_zero_weights(X, y, weights, groups):

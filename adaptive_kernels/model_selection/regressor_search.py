@@ -17,8 +17,6 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import (
     BaseCrossValidator,
     BaseShuffleSplit,
-    KFold,
-    check_cv,
 )
 from sklearn.utils.validation import (
     check_is_fitted,
@@ -29,6 +27,7 @@ from .._persistence import VersionedState
 from .._sklearn import fit_context
 from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
 from ..estimators.base import draw_jointly, unchanged_on_failure
+from ..estimators.distributions import PredictsDistributions
 from ..estimators.validation import (
     validate_rows,
     validate_training,
@@ -36,11 +35,16 @@ from ..estimators.validation import (
 )
 from ..kernels import NNGP, NTK
 from ..theory.finite_width.approximations import APPROXIMATIONS
-from .folds import default_folds, folds_of, random_folds, without_zero_weights
+from .folds import (
+    folds_of,
+    random_folds,
+    regression_splitter,
+    without_zero_weights,
+)
 from .grids import check_grids, make_templates
 from .scores import HeldOutScore, gaussian_log_density, left_out_densities
 from .search import search
-from .stacking import average, predict_mixture
+from .stacking import average, mixture_distribution, predict_mixture
 
 _SHARED = (
     "scale_noise",
@@ -61,6 +65,7 @@ _SHARED = (
 class AdaptiveKernelRegressorCV(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
+    PredictsDistributions,
     MultiOutputMixin,
     RegressorMixin,
     VersionedState,
@@ -260,7 +265,8 @@ class AdaptiveKernelRegressorCV(
             warn_of_relative_weights(weights)
             data, groups, kept = without_zero_weights(X, y, weights, groups)
             X, y, _ = data
-            folds = folds_of(self._splitter(X.shape[0]), X, y, groups, kept)
+            splitter = regression_splitter(self.cv, X.shape[0], self.random_state)
+            folds = folds_of(splitter, X, y, groups, kept)
             self._search(data, folds, kernels)
         return self
 
@@ -274,13 +280,6 @@ class AdaptiveKernelRegressorCV(
         if self.n_inducing is not None and len(self.scalings) > 1:
             raise ValueError("n_inducing takes one scaling only.")
         return kernels
-
-    def _splitter(self, n_samples):
-        if self.cv is not None and not isinstance(self.cv, Integral):
-            return check_cv(self.cv)
-        seed = 0 if self.random_state is None else self.random_state
-        n_splits = default_folds(n_samples) if self.cv is None else self.cv
-        return KFold(n_splits, shuffle=True, random_state=seed)
 
     def _search(self, data, folds, kernels):
         types = list(self.covariance_types)
@@ -305,10 +304,8 @@ class AdaptiveKernelRegressorCV(
 
         later = scorer is None and templates[0, types[0]].is_local(data[0].shape[0])
         score = HeldOutScore(gaussian_log_density, scorer)
-        options = {"weigh_later": later, "n_jobs": self.n_jobs}
-        found = search(
-            templates, every_candidate, score, random_folds(folds), data, **options
-        )
+        parts = templates, every_candidate, score, random_folds(folds), data
+        found = search(*parts, weigh_later=later, n_jobs=self.n_jobs)
         if later and found.models[0].n_neighbors_ is not None:
             found = found.weighed_again(*left_out_densities(found.models))
         vars(self).update(found.attributes())
@@ -348,6 +345,10 @@ class AdaptiveKernelRegressorCV(
         """
         X = self._validate_rows(X, "predict")
         return predict_mixture(self.members_, self.weights_, X, return_std, return_cov)
+
+    def _distribution(self, X):
+        X = self._validate_rows(X, "predict")
+        return mixture_distribution(self.members_, self.weights_, X)
 
     def _validate_rows(self, X, method):
         return validate_rows(self, X, method, attribute="feature_importances_")

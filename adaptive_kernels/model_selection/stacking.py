@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._arrays import namespace
+from ..estimators.distributions import NormalMixture
 from ..inference.memory_limits import check_joint_memory
 
 # Log likelihood in nats that a smaller mixture may lose: the larger of 1, which fitted
@@ -125,6 +126,12 @@ def predict_mixture(members, weights, X, return_std=False, return_cov=False):
         return mean, average([_outer(root) for root in roots], together)
     squares = [std**2 + gap**2 for std, gap in zip(stds, gaps, strict=True)]
     return mean, namespace(mean).sqrt(average(shares, squares))
+
+
+def mixture_distribution(members, weights, X):
+    """The `NormalMixture` of the members' predictions, see `predict_mixture`."""
+    means, stds = _moments(members, X)
+    return NormalMixture.of_members(_local_weights(weights, stds), means, stds)
 
 
 def _moments(members, X, return_cov=False):
