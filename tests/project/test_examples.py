@@ -13,7 +13,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 NEEDED = {"plot_many_machines.py": "distributed"}
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Written by a benchmark, without code.
-WITH_CODE = [path for path in TEXTS if path.name != "benchmarks_tabular.md"]
+WITH_CODE = [path for path in TEXTS if not path.name.startswith("benchmarks_")]
 
 
 def name_of(path):
