@@ -11,6 +11,8 @@ def check_range(
 ) -> None:
     """Raise ValueError if powers of `values` overflow, or if all of them underflow.
 
+    So it does if one is NaN. An empty array passes.
+
     power : int, the highest power that is computed. It is 4 for a fit, which squares
         kernels of degree two.
     refuse_vanishing : bool, whether to raise the error if all powers underflow

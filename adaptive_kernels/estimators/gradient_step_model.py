@@ -40,7 +40,7 @@ class GradientStepModel(VersionedState, BaseEstimator):
     """Base class; it reads the parameters of `OneStepSpikeFeatures`."""
 
     def _validate(self, X, y, sample_weight) -> tuple[Array, np.ndarray, np.ndarray]:
-        """Checked X, targets (n, q), one column per output or class, shares (n, 1)."""
+        """Checked X, targets (n, q), shares (n, 1) that sum to one; set `_columns`."""
         y = table_to_numpy(y)
         X, y = validate_data(self, X, y, multi_output=True, dtype="numeric")
         check_range(X, "X")
@@ -50,6 +50,7 @@ class GradientStepModel(VersionedState, BaseEstimator):
         if sample_weight is not None:
             weights = to_numpy(validate_weights(sample_weight, X)).astype(float)
             if not weights.all():
+                # A label of removed rows only is not a class.
                 kept = np.flatnonzero(weights)
                 X = namespace(X).take(X, index_like(kept, X), axis=0)
                 y, weights = y[kept], weights[kept]

@@ -205,7 +205,7 @@ class LearningCurveTheoryDisplay:
                 color=GREY,
                 linestyle=":",
                 linewidth=1,
-                label="noise of the model",
+                label="noise of the targets",
             )
         _use_log_axis(ax, theory.sizes)
         ax.set(xlabel="training rows", ylabel="held-out mean squared error")

@@ -238,6 +238,7 @@ class ReliabilityDisplay:
         return (len(y),)
 
     def _draw_intervals(self, prefix, n_rows):
+        """Draw coverage against the level; return the lowest end of the axes."""
         ax = self.ax_
         self._draw_band(n_rows)
         shares, at = np.reshape(self.observed_, (len(_LEVELS), -1)), self.coverage_
@@ -309,9 +310,10 @@ class ReliabilityDisplay:
             raise ValueError("confidence must be a probability, between 0 and 1.")
         return y == labels, np.minimum(confidence, 1)
 
-    def _draw_bins(self, prefix, rows):
+    def _draw_bins(self, prefix, rows_of_bins):
+        """Draw accuracy against confidence; return the lowest value drawn."""
         number = _count(self.ax_, _CURVE)
-        low, high = _wilson(self.observed_, rows)
+        low, high = _wilson(self.observed_, rows_of_bins)
         color = COLORS[number % len(COLORS)]
         self.errorbar_ = self.ax_.errorbar(
             self.nominal_,
@@ -385,8 +387,7 @@ def _most_probable(estimator, X):
     probabilities = estimator.predict_proba(X)
     if isinstance(probabilities, list):
         raise ValueError("y has several outputs: give one classifier for each output.")
-    probabilities = to_numpy(probabilities)
-    classes = to_numpy(estimator.classes_)
+    probabilities, classes = to_numpy(probabilities), to_numpy(estimator.classes_)
     return classes[probabilities.argmax(axis=1)], probabilities.max(axis=1)
 
 

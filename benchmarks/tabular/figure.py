@@ -19,7 +19,7 @@ def draw(groups, path):
     found = {(group.task, group.name): group for group in groups}
     names = [name for name in TITLES if any(name == n for _, n in found)]
     models = [
-        max(len(g.models) for g in groups if g.task == task) if groups else 1
+        max((len(g.models) for g in groups if g.task == task), default=1)
         for task in TASKS
     ]
     shape, height = (2, len(names)), 1.5 + sum(models) / 3.5
