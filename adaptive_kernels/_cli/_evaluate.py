@@ -35,7 +35,7 @@ class Evaluation:
 
 
 def evaluate(problem, models, n_folds, on_step):
-    """Fit each model on each fold; call `on_step(model, fold)` before each fit."""
+    """Fit each model on each fold; call `on_step(name, fold)` before each fit."""
     folds = list(
         KFold(n_folds, shuffle=True, random_state=0).split(problem.X, problem.y)
     )
@@ -45,17 +45,17 @@ def evaluate(problem, models, n_folds, on_step):
         for number, (train, test) in enumerate(folds):
             on_step(model.name, number)
             try:
-                fitted, row, warned = fit_and_score(model, problem, train, test)
+                fitted, row, remarks = fit_and_score(model, problem, train, test)
             except (ValueError, MemoryError) as error:
                 raise InputError(
                     f"{model.name} cannot learn from this table ({reason(error)})"
                 ) from error
             rows.append({"model": model.name, "fold": number, **row})
-            events.append(warned)
+            events.append(remarks)
             if number == 0:
-                first = fitted
+                pipeline = fitted
         notes += describe(model.name, events)
-    return Evaluation(pd.DataFrame(rows), notes, first, folds[0][1])
+    return Evaluation(pd.DataFrame(rows), notes, pipeline, folds[0][1])
 
 
 def fit_and_score(model, problem, train, test):

@@ -54,7 +54,7 @@ from .evidence import Data, Hyperparameters
 from .held_out_density import density_at_best_scale
 from .inducing_points import inducing_rows
 from .local_sites import GlobalPart, Sites, gather, global_posterior
-from .memory_limits import check_joint_memory, check_local_memory
+from .memory_limits import check_local_memory, check_union_memory
 from .neighbours import NearestRows
 from .posterior import Posterior
 from .subsampling import random_order, random_rows
@@ -274,7 +274,7 @@ class LocalPosterior(Posterior):
         near = self._nearest_of(F)
         A, network = self._projected(F), self.network
         union, place = np.unique(near, return_inverse=True)
-        check_joint_memory(F, len(union), 0, 1)
+        check_union_memory(F, len(union))
         xp, sites = namespace(F), self.sites.take(union)
         W = xp.zeros_like(F[:, :1]) * sites.noise[None, :]  # zeros (m, |U|)
         mean, variance = self._predicted(F, A, near)

@@ -47,6 +47,16 @@ def check_local_memory(like: Array, n: int, n_features: int, n_inducing: int) ->
     )
 
 
+def check_union_memory(like: Array, n_union: int) -> None:
+    """Raise MemoryError if the kernel of the neighbours of some rows does not fit."""
+    check_bytes(
+        like,
+        JOINT_MATRICES * 8 * n_union**2,
+        f"The covariance of rows that have {n_union} neighbours needs {{}}",
+        "ask for fewer rows at once, or for return_std",
+    )
+
+
 def check_full_covariance_memory(like: Array, n_features: int) -> None:
     """Raise MemoryError if a full covariance of the weights does not fit."""
     check_bytes(

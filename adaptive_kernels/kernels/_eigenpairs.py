@@ -155,11 +155,11 @@ def nystrom_eigenpairs(
     Parameters
     ----------
     kernel : callable
-        kernel(X, Y) is the kernel matrix between rows.
+        kernel(X, Y=None) is the kernel matrix between rows.
     X : array (n, d)
         All rows.
     n_components : int
-        Number of pairs; the basis has twice as many columns.
+        Largest number k of pairs; the basis has at most twice as many columns.
     n_subsample : int, default=4000
         Rows of the subsample.
     random_state : int, RandomState or None, default=None

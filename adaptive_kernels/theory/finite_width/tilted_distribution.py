@@ -166,11 +166,12 @@ def slopes(problem, neurons, state):
 
 
 def _factor(hessian):
-    """Cholesky factor of the Hessian; if it fails, with its rounding error added."""
-    spread = diagonal(hessian)
-    rounding = 1e-14 * hessian.shape[0] * float(namespace(spread).max(spread))
+    """Cholesky factor of the Hessian; if it fails, with rounding on the diagonal."""
+    entries = diagonal(hessian)
+    rounding = 1e-14 * hessian.shape[0] * float(namespace(entries).max(entries))
     for extra in (0.0, rounding):
         try:
+            # Of a copy: it is overwritten.
             return cholesky(add_to_diagonal(1 * hessian, extra))
         except LinAlgError:
             continue
