@@ -32,10 +32,11 @@ def bound_or_exact(
 ) -> Solution:
     """Choose between the bound's solution and that of an exact fit on fewer rows.
 
-    The exact fit's kernel is used, at the best noise between both, if its mean held-out
-    log density exceeds the bound's by more than `LEAST_GAIN`. A warning is given if the
-    exact fit itself predicts its held-out rows much better than both solutions do
-    through the inducing points.
+    The bound's is returned at once if its noise is not much larger. Otherwise their
+    mean leave-one-out log densities through the inducing points are compared. The exact
+    fit's kernel is used, at the best noise between both, if its density is higher by
+    more than `LEAST_GAIN`. A warning is given if the exact posterior predicts its own
+    rows, each left out, much better than both solutions do.
 
     data : InducingData
     bound : Solution, maximum of the bound on all rows
@@ -50,7 +51,7 @@ def bound_or_exact(
     best = int(np.argmax(densities))
     (bound_density,) = held_out_density(data, bound.point, [bound_noise])
     use_exact = densities[best] > bound_density + LEAST_GAIN
-    # The exact posterior's own density, on the rows of the exact fit.
+    # Leave-one-out under the exact posterior, without inducing points.
     exact_density = exact_held_out_density(subsample(data, rows), exact.point)
     loss = exact_density - max(densities[best], bound_density)
     if loss > WARN_LOSS:

@@ -13,6 +13,9 @@ from .relevance import measure_relevance
 
 # A fit must explain this share of what a forest explains, or a warning is given.
 LEAST_EXPLAINED = 0.5
+# Share of noise from which a fit is compared with a forest, which takes about a second:
+# a fit with less noise explains most of the targets by itself.
+MUCH_NOISE = 0.3
 
 
 def warn_unless_converged(solution: Solution, tol: float) -> None:
@@ -51,11 +54,6 @@ def warn_if_missed(share: float, explained: float) -> None:
         )
 
 
-# Share of noise from which a fit is compared with a forest, which takes about a second:
-# a fit with less noise explains most of the targets by itself.
-MUCH_NOISE = 0.3
-
-
 def look_for_structure(
     problem: EvidenceProblem, share: float, explained: float | None = None
 ) -> None:
@@ -65,6 +63,7 @@ def look_for_structure(
     explained : float, share of it that a forest predicts out of bag; None grows a
         forest if the fit takes much for noise
     """
+    # Without bounds nothing was tuned: the noise is the user's choice.
     if not problem.bounds or share < MUCH_NOISE:
         return
     if explained is None:
