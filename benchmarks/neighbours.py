@@ -134,7 +134,8 @@ def draw(found):
     figure, axes = plt.subplots(1, 4, figsize=(13, 3.2))
     for axis, (key, label) in zip(axes, labels.items(), strict=True):
         for name, marker in (("smooth", "o-"), ("rough", "s--")):
-            axis.plot(SIZES, [one[key] for one in found[name]], marker, label=name)
+            values = [one[key] for one in found[name]]
+            axis.plot(SIZES[: len(values)], values, marker, label=name)
         axis.set_xscale("log")
         axis.set_ylim(bottom=0)
         axis.set(xlabel="training rows", title=label)
