@@ -174,7 +174,7 @@ class LocalPosterior(Posterior):
             )[0]
             for posterior in (self, local)
         ]
-        vars(local)["_nearest"] = self._nearest  # the same rows
+        vars(local)["nearest"] = self.nearest  # the same rows
         return local if densities[1] > densities[0] else self
 
     @property
@@ -191,15 +191,16 @@ class LocalPosterior(Posterior):
 
     def __getstate__(self) -> dict[str, Any]:
         # The search tree is built again when it is needed.
-        return {k: v for k, v in vars(self).items() if k != "_nearest"}
+        return {k: v for k, v in vars(self).items() if k != "nearest"}
 
     @cached_property
-    def _nearest(self) -> NearestRows:
+    def nearest(self) -> NearestRows:
+        """Search for the neighbours of rows, made when it is first needed."""
         return NearestRows(_without_bias(self.sites.F))
 
     def _nearest_of(self, F: Array) -> np.ndarray:
         """Neighbours (m, k) of new rows with features F."""
-        return self._nearest.of_new(_without_bias(F), self.n_neighbors)
+        return self.nearest.of_new(_without_bias(F), self.n_neighbors)
 
     def is_exact(self) -> bool:
         """False: it uses neighbours."""
@@ -220,7 +221,7 @@ class LocalPosterior(Posterior):
 
     def neighbours_of(self, rows: np.ndarray) -> np.ndarray:
         """The nearest other rows of some training rows: (m, k) of int."""
-        return self._nearest.of_own(rows, self.n_neighbors)
+        return self.nearest.of_own(rows, self.n_neighbors)
 
     def left_out(
         self, rows: np.ndarray, near: np.ndarray | None = None

@@ -44,12 +44,12 @@ class _Judged:
     """A solution as left-out rows see it.
 
     density : float, their mean log density at the best scale of the variance
-    scale : float, this scale
+    nearest : NearestRows or None, of all rows at the solution
     """
 
     solution: Solution
     density: float
-    scale: float
+    nearest: NearestRows | None
 
 
 def learn_from_neighbours(
@@ -79,7 +79,11 @@ def learn_from_neighbours(
         if start is None:
             break
         rows, order = order[:batch], np.roll(order, -batch)
-        sets = _with_neighbours(data, frame, start.point, rows)
+        last = found.pop()
+        same = start.point is last.solution.point
+        near = last.nearest if same else None
+        sets = _with_neighbours(data, frame, start.point, rows, near)
+        found.append(replace(last, nearest=None))  # a tree holds a copy of the rows
         run = continued(problem.of_rows(sets), start, max_iter=limit)
         found.append(_judged(data, frame, run, unseen))
     return _scaled(problem, frame, _best(found).solution, solution.converged)
@@ -142,15 +146,22 @@ def _sharper(data: LocalData, frame: Frame, solution: Solution) -> Solution | No
 
 
 def _with_neighbours(
-    data: LocalData, frame: Frame, point: Hyperparameters, rows: np.ndarray
+    data: LocalData,
+    frame: Frame,
+    point: Hyperparameters,
+    rows: np.ndarray,
+    nearest: NearestRows | None,
 ) -> NeighbourData:
     """Some rows with their nearest other rows at a point, in the frame's coordinates.
 
     Neighbours are as many as predictions use, but not more than the budget.
+
+    nearest : of all rows at the point, or None to make it
     """
-    inputs = features_of(data.rows, frame.outside(point))[:, 1:]
+    if nearest is None:
+        nearest = NearestRows(features_of(data.rows, frame.outside(point))[:, 1:])
     k = min(subsampling.LEFT_OUT_NEIGHBORS, data.n_neighbors)
-    near = NearestRows(inputs).of_own(rows, k)
+    near = nearest.of_own(rows, k)
     stacked = data.rows.at(np.concatenate([rows, near.reshape(-1)]))
     return NeighbourData.of(frame.rounded(stacked), len(rows))
 
@@ -164,10 +175,10 @@ def _judged(
         posterior, _ = LocalPosterior.fit(data, point, with_global=False)
         mean, variance = posterior.left_out(rows)
     except LinAlgError:
-        return _Judged(solution, -inf, 1.0)
+        return _Judged(solution, -inf, None)
     held_out = data.rows.at(rows)
-    found = density_at_best_scale(held_out, mean, variance, point.alpha)
-    return _Judged(solution, *found)
+    density, _ = density_at_best_scale(held_out, mean, variance, point.alpha)
+    return _Judged(solution, density, posterior.nearest)
 
 
 def _scaled(
