@@ -20,7 +20,9 @@ from time import process_time
 
 import numpy as np
 from inducing import synthetic
+from tabular.peers import boosting
 from tabular.protocol import load_fold
+from tabular.scores import regression_scores
 from threadpoolctl import threadpool_limits
 
 from adaptive_kernels import AdaptiveKernelRegressor
@@ -50,27 +52,13 @@ def rough(n, d, seed=0):
     return X, y / y.std() + 0.3 * rng.standard_normal(n)
 
 
-FUNCTIONS = {"smooth": lambda n: synthetic(n), "rough": lambda n: rough(n, 20)}
+FUNCTIONS = {"smooth": synthetic, "rough": lambda n: rough(n, 20)}
 
 
 def split(X, y):
     """Rows to learn from and the last ones to predict, y in units of its spread."""
     y = (y - y[:-PREDICTED].mean()) / y[:-PREDICTED].std()
     return X[:-PREDICTED], y[:-PREDICTED], X[-PREDICTED:], y[-PREDICTED:]
-
-
-def lightgbm():
-    """LightGBM with its defaults."""
-    from lightgbm import LGBMRegressor
-
-    return LGBMRegressor(n_jobs=1, verbose=-1)
-
-
-def catboost():
-    """CatBoost with its defaults."""
-    from catboost import CatBoostRegressor
-
-    return CatBoostRegressor(thread_count=1, verbose=0, allow_writing_files=False)
 
 
 def seconds(work):
@@ -84,11 +72,7 @@ def measured(X, y, X_test, y_test):
     """Scores and CPU seconds of a default fit, with the peak of memory in GiB."""
     fit, model = seconds(lambda: AdaptiveKernelRegressor().fit(X, y))
     time, (mean, std) = seconds(lambda: model.predict(X_test, return_std=True))
-    gap = (y_test - mean) / std
-    return {
-        "rmse": float(np.sqrt(np.mean((y_test - mean) ** 2))),
-        "log density": float(-np.mean(gap**2 / 2 + np.log(std * (2 * np.pi) ** 0.5))),
-        "coverage": float(np.mean(np.abs(gap) < 1.6449)),
+    return regression_scores(y_test, mean, std) | {
         "fit": fit,
         "rows per second": len(y_test) / time,
         "peak GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
@@ -99,9 +83,9 @@ def on_rough():
     """The rough function with 20,000 rows, which inducing points smooth away."""
     X, y, X_test, y_test = split(*rough(30_000, 6))
     print(f"rough, {X.shape}: {measured(X, y, X_test, y_test)}", flush=True)
-    for make in (lightgbm, catboost):
-        mean = make().fit(X, y).predict(X_test)
-        print(f"  {make.__name__}: RMSE {np.sqrt(np.mean((y_test - mean) ** 2)):.4f}")
+    for build in (boosting.lightgbm_regressor, boosting.catboost_regressor):
+        mean = build(X, y, 0).fit(X, y).predict(X_test)
+        print(f"  {build.__name__}: {regression_scores(y_test, mean)}")
 
 
 def growth():
@@ -153,7 +137,8 @@ def cost():
     X, y, X_test = fold.X, fold.y, fold.X_test
     ratios = []
     for _ in range(3):
-        peer, _ = seconds(lambda: catboost().fit(X, y).predict(X_test))
+        catboost = boosting.catboost_regressor(X, y, 0)
+        peer, _ = seconds(lambda c=catboost: c.fit(X, y).predict(X_test))
         ours, _ = seconds(
             lambda: AdaptiveKernelRegressor().fit(X, y).predict(X_test, True)
         )

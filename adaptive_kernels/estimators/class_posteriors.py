@@ -7,7 +7,6 @@ import numpy as np
 from .._arrays import (
     as_float64,
     asarray_like,
-    index_like,
     small_problem_threads,
     to_device,
     to_numpy,
@@ -21,6 +20,7 @@ from ..inference.local_posterior import local_data
 from ..inference.streaming import inducing_data, is_approximate
 from ..inference.subsampling import stratified_rows
 from .labels import codes_of
+from .large_tables import positive_rows
 
 
 def calibrated(regressor, rows, n_inducing=None, n_neighbors=None):
@@ -54,12 +54,10 @@ def _from_neighbours(rows, targets, mean, point, numbers):
     """The posterior from neighbours; `numbers` are those of neighbours and points."""
     X, weights = to_device(rows.X, rows.device), rows.weights
     first = as_float64(X[:1, :])
-    if weights is not None:
-        kept = np.flatnonzero(to_numpy(weights) > 0)
-        X, targets = X[index_like(kept, X), :], targets[kept]
-        weights = asarray_like(to_numpy(weights)[kept], first)
-    data = local_data(Data(X, asarray_like(targets, first), weights), *numbers)
-    codes = np.argmax(targets, axis=1)
+    weights = None if weights is None else asarray_like(weights, first)
+    data = Data(*positive_rows(X, asarray_like(targets, first), weights))
+    codes = np.argmax(to_numpy(data.Y), axis=1)
+    data = local_data(data, *numbers)
     # The kernel was learned from the first rows of the same random order.
     sample = stratified_rows(codes, subsampling.CLASS_LEFT_OUT_ROWS, last=True)
     return _from_sample(LocalClasses.of(data, point, sample), mean)

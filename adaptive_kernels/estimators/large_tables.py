@@ -26,46 +26,59 @@ N_NEIGHBORS = [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"}),
 _MANY_REPEATS = 0.9
 
 
-def training_rows(model, X, y, weights):
-    """The `TrainingRows` of checked arrays, for the fit that suits their number.
+class ChoosesNeighbors:
+    """Mixin of estimators with `n_neighbors`: which fit suits a number of rows."""
 
-    Equal rows are merged, except in a large table: there a fit with inducing points
-    does not merge, and a fit with neighbours only if many rows repeat.
-    """
-    n, m = X.shape[0], model.n_inducing
-    if n > subsampling.MERGED_ROWS:
-        k = model._neighbors_of(n)
-        if is_approximate(n, k):
-            if not has_many_repeats(X, y):
-                model._check_memory(X, n)
-                return local_rows(model, k, *positive_rows(model, X, y, weights))
-        elif is_approximate(n, m):
-            model._check_memory(X, n)
-            # X is not moved. Targets and weights are summed on the device: they take
-            # the type and device of one moved row.
-            like = as_float64(to_device(X[:1, :], model.device))
-            return inducing_rows(model, X, *columns_like(like, y, weights))
-    X, Y, weights, (is_vector, inverse) = model._merged(X, y, weights)
+    def _needs_all_rows(self):
+        """Whether other parameters need all training rows at once."""
+        return False
+
+    def _neighbors_of(self, n):
+        """How many nearest rows predict in a fit of n distinct rows; None for all."""
+        if self.n_neighbors != "auto":
+            return self.n_neighbors
+        few = n <= subsampling.EXACT_ROWS or self.n_inducing is not None
+        return None if few or self._needs_all_rows() else subsampling.NEIGHBORS
+
+    def is_local(self, n: int) -> bool:
+        """Whether a fit of n distinct rows predicts from neighbours."""
+        return is_approximate(n, self._neighbors_of(n))
+
+
+def training_rows(model, X, y, weights):
+    """The `TrainingRows` of checked arrays, for the fit that suits their number."""
     n = X.shape[0]
-    k, index = model._neighbors_of(n), index_like(inverse, X)
-    if is_approximate(n, k):
-        return local_rows(model, k, X, Y, weights, is_vector, index)
-    if is_approximate(n, m):
+    if stays_unmerged(model, X, y):
+        model._check_memory(X, n)
+        if model.is_local(n):
+            return local_rows(model, *unmerged_rows(model, X, y, weights))
+        # X is not moved. Targets and weights are summed on the device: they take the
+        # type and device of one moved row.
+        like = as_float64(to_device(X[:1, :], model.device))
+        return inducing_rows(model, X, *columns_like(like, y, weights))
+    X, Y, weights, (is_vector, inverse) = model._merged(X, y, weights)
+    n, index = X.shape[0], index_like(inverse, X)
+    if model.is_local(n):
+        return local_rows(model, X, Y, weights, is_vector, index)
+    if is_approximate(n, model.n_inducing):
         return inducing_rows(model, X, Y, weights, is_vector)
     targets = model._target_scale(Y, weights, is_vector)
     data = Data(X, targets.normalized(Y), weights)
     return TrainingRows(data, targets, _variances(X, weights), index)
 
 
-def neighbors_for(n, n_neighbors, n_inducing):
-    """How many nearest rows predict in a fit of n distinct rows, or None for all.
+def stays_unmerged(model, X, y):
+    """Whether equal rows are not merged, as in most large tables.
 
-    n_neighbors, n_inducing : parameters of the estimator
+    With inducing points the rows of a large table are never merged; with neighbours
+    only if many of them repeat.
     """
-    if n_neighbors != "auto":
-        return n_neighbors
-    few = n <= subsampling.EXACT_ROWS or n_inducing is not None
-    return None if few else subsampling.NEIGHBORS
+    n = X.shape[0]
+    if n <= subsampling.MERGED_ROWS:
+        return False
+    if model.is_local(n):
+        return not has_many_repeats(X, y)
+    return is_approximate(n, model.n_inducing)
 
 
 def has_many_repeats(X, y):
@@ -85,24 +98,26 @@ def has_many_repeats(X, y):
     return len(np.unique(sums)) <= _MANY_REPEATS * n
 
 
-def positive_rows(model, X, y, weights):
-    """X, targets (n, C) and weights of the rows of positive weight, and the y's kind.
-
-    The last result says whether y is a vector.
-    """
+def unmerged_rows(model, X, y, weights):
+    """X, targets (n, C), weights of the rows that count; whether y is a vector."""
     X = as_float64(to_device(X, model.device))
     Y, weights, is_vector = columns_like(X, y, weights)
-    if weights is not None:
-        kept = index_like(to_numpy(weights).nonzero()[0], X)
-        X, Y, weights = (a[kept, ...] for a in (X, Y, weights))
-    return X, Y, weights, is_vector
+    return *positive_rows(X, Y, weights), is_vector
 
 
-def local_rows(model, n_neighbors, X, Y, weights, is_vector, row_of_sample=None):
+def positive_rows(X, Y, weights):
+    """The rows of positive weight; weights may be None."""
+    if weights is None:
+        return X, Y, None
+    kept = index_like(to_numpy(weights).nonzero()[0], X)
+    return tuple(a[kept, ...] for a in (X, Y, weights))
+
+
+def local_rows(model, X, Y, weights, is_vector, row_of_sample=None):
     """The `TrainingRows` of a fit with neighbours."""
     targets = model._target_scale(Y, weights, is_vector)
     rows = Data(X, targets.normalized(Y), weights)
-    data = local_data(rows, n_neighbors, model.n_inducing)
+    data = local_data(rows, model._neighbors_of(X.shape[0]), model.n_inducing)
     return TrainingRows(data, targets, _variances(X, weights), row_of_sample)
 
 

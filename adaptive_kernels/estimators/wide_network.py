@@ -31,14 +31,18 @@ from ..kernels._base import VARIANCES, WideKernel
 from ..kernels._recursion import slices_of
 from .base import KernelModel, draw_jointly, unchanged_on_failure
 from .distributions import PredictsDistributions
-from .large_tables import N_NEIGHBORS, neighbors_for, training_rows
+from .large_tables import N_NEIGHBORS, ChoosesNeighbors, training_rows
 from .validation import validate_prior, validate_training, warn_of_relative_weights
 
 PREDICTED_ROWS = 8192
 
 
 class WideNetworkRegressor(
-    PredictsDistributions, MultiOutputMixin, RegressorMixin, KernelModel
+    ChoosesNeighbors,
+    PredictsDistributions,
+    MultiOutputMixin,
+    RegressorMixin,
+    KernelModel,
 ):
     """Base class of the regressors tuned by evidence."""
 
@@ -115,16 +119,6 @@ class WideNetworkRegressor(
         self.n_features_in_ = X.shape[1]
         return training_rows(self, X, y, weights)
 
-    def _neighbors_of(self, n):
-        """How many nearest rows predict in a fit of n distinct rows; None for all."""
-        if self.n_neighbors == "auto" and self._needs_all_rows():
-            return None
-        return neighbors_for(n, self.n_neighbors, self.n_inducing)
-
-    def _needs_all_rows(self):
-        """Whether other parameters need all training rows at once."""
-        return False
-
     def _target_scale(self, Y, weights, is_vector):
         targets = super()._target_scale(Y, weights, is_vector)
         return targets if self.optimizer is None else targets.without_constants()
@@ -144,10 +138,6 @@ class WideNetworkRegressor(
             checked_inducing(X, n, X.shape[1], self.n_inducing)
         elif not is_approximate(n, self.n_inducing):
             check_exact_memory(X, n, self._matrices())
-
-    def is_local(self, n: int) -> bool:
-        """Whether a fit of n distinct rows predicts from neighbours."""
-        return is_approximate(n, self._neighbors_of(n))
 
     def _require_exact(self, what):
         """Raise AttributeError if the model has inducing points or neighbours."""
@@ -214,7 +204,7 @@ class WideNetworkRegressor(
         self.X_train_, self.n_neighbors_ = rows.data.X, None
         if isinstance(rows.data, LocalData):
             self.X_train_ = rows.data.rows.X
-            self.n_neighbors_ = min(rows.data.n_neighbors, self.X_train_.shape[0] - 1)
+            self.n_neighbors_ = posterior.n_neighbors
         self.alpha_ = rows.targets.noise_with_constants(posterior.observation_noise())
         self.n_iter_ = n_iter
         self.log_marginal_likelihood_value_ = evidence

@@ -30,14 +30,14 @@ from ..kernels._recursion import slices_of
 from .base import ArrayModel, merged_rows, unchanged_on_failure
 from .class_posteriors import calibrated
 from .labels import codes_of, labels_at, one_vs_rest_targets, validate_labels
-from .large_tables import N_NEIGHBORS, has_many_repeats, neighbors_for
+from .large_tables import N_NEIGHBORS, ChoosesNeighbors, stays_unmerged
 from .validation import validate_rows, warn_of_relative_weights
 from .wide_network import PREDICTED_ROWS
 
 _PASSED = ("kernel", "optimizer", "n_restarts_optimizer", "device", "random_state")
 
 
-class WideNetworkClassifier(ClassifierMixin, ArrayModel):
+class WideNetworkClassifier(ChoosesNeighbors, ClassifierMixin, ArrayModel):
     """Base class of the classifiers: labels, weights, calibration, probabilities."""
 
     _parameter_constraints: dict = {
@@ -108,11 +108,9 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
 
     def _rows(self, X, codes, weights, n_classes):
         """`RowStream` with one-vs-rest targets; equal rows of a small X are merged."""
-        n, columns = X.shape[0], one_vs_rest_targets(codes, n_classes)
-        if n > subsampling.MERGED_ROWS and not self._is_exact(n):
-            by_points = not is_approximate(n, self._neighbors_of(n))
-            if by_points or not has_many_repeats(X, codes):
-                return RowStream(X, columns, weights, self.device)
+        columns = one_vs_rest_targets(codes, n_classes)
+        if stays_unmerged(self, X, codes):
+            return RowStream(X, columns, weights, self.device)
         X = as_float64(to_device(X, self.device))
         X, columns, weights, _ = merged_rows(X, asarray_like(columns, X), weights)
         return RowStream(X, columns, weights, self.device)
@@ -120,21 +118,10 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
     def _check_memory(self, rows):
         """Raise MemoryError if a posterior of the rows does not fit in memory."""
         n, like = rows.X.shape[0], rows.take(slice(0, 1))[0]
-        if is_approximate(n, self._neighbors_of(n)):
+        if self.is_local(n):
             checked_inducing(like, n, rows.X.shape[1], self.n_inducing)
-        elif self._is_exact(n):
+        elif not is_approximate(n, self.n_inducing):
             check_exact_memory(like, n, 2)
-
-    def _neighbors_of(self, n):
-        """How many nearest rows predict in a fit of n distinct rows; None for all."""
-        return neighbors_for(n, self.n_neighbors, self.n_inducing)
-
-    def _is_exact(self, n):
-        """Whether a posterior of n distinct rows needs no approximation."""
-        return not (
-            is_approximate(n, self._neighbors_of(n))
-            or is_approximate(n, self.n_inducing)
-        )
 
     def _learning_rows(self, rows):
         """A stratified sample of the rows, on which a regressor learns the kernel.
@@ -142,8 +129,8 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         With `device` the rows go to the regressor as NumPy, and it moves them itself:
         without array API dispatch scikit-learn does not check arrays on a device.
         """
-        n, n_rows = rows.X.shape[0], subsampling.CLASS_KERNEL_ROWS
-        if is_approximate(n, self._neighbors_of(n)):
+        n_rows = subsampling.CLASS_KERNEL_ROWS
+        if self.is_local(rows.X.shape[0]):
             n_rows = subsampling.LOCAL_CLASS_KERNEL_ROWS
         parts = rows.sample(n_rows, codes_of(rows.Y))
         if self.device is not None:
@@ -155,11 +142,10 @@ class WideNetworkClassifier(ClassifierMixin, ArrayModel):
         n = rows.X.shape[0]
         k = self._neighbors_of(n)
         self._classes = calibrated(regressor, rows, self.n_inducing, k)
-        self.regressor_, self.X_train_ = regressor, rows.X
-        self.n_neighbors_ = min(k, n - 1) if is_approximate(n, k) else None
-        inducing = self._classes.posterior.inducing_points()
-        if inducing is not None:
-            self.X_train_ = inducing
+        self.regressor_, posterior = regressor, self._classes.posterior
+        self.n_neighbors_ = posterior.n_neighbors if self.is_local(n) else None
+        inducing = posterior.inducing_points()
+        self.X_train_ = rows.X if inducing is None else inducing
 
     @property
     def kernel_(self) -> NNGP | NTK:

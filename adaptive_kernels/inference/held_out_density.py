@@ -56,8 +56,8 @@ def mean_density(data: Data, mean: Array, variance: Array, noise: float) -> floa
 
 def density_at_best_scale(
     held_out: Data, mean: Array, variance: Array, noise: float
-) -> tuple[float, float]:
-    """Mean log density of left-out rows at the best scale of the variance, and that.
+) -> float:
+    """Mean log density of left-out rows at the best scale of the variance.
 
     The best scale is the mean of the squared errors in units of the variance.
     """
@@ -65,7 +65,7 @@ def density_at_best_scale(
     shares = held_out.shares()[:, None] / held_out.Y.shape[1]
     scale = float(namespace(squares).sum(shares * squares))
     scale = min(max(scale, SCALES[0]), SCALES[1])
-    return mean_density(held_out, mean, scale * variance, scale * noise), scale
+    return mean_density(held_out, mean, scale * variance, scale * noise)
 
 
 def calibrated_scale(squares: np.ndarray, shares: np.ndarray) -> float:

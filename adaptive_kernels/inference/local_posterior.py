@@ -169,10 +169,8 @@ class LocalPosterior(Posterior):
             return self
         near, alpha = self.neighbours_of(judges), self.point.alpha
         densities = [
-            density_at_best_scale(
-                rows.at(judges), *posterior.left_out(judges, near), alpha
-            )[0]
-            for posterior in (self, local)
+            density_at_best_scale(rows.at(judges), *p.left_out(judges, near), alpha)
+            for p in (self, local)
         ]
         vars(local)["nearest"] = self.nearest  # the same rows
         return local if densities[1] > densities[0] else self

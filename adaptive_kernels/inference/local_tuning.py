@@ -177,7 +177,7 @@ def _judged(
     except LinAlgError:
         return _Judged(solution, -inf, None)
     held_out = data.rows.at(rows)
-    density, _ = density_at_best_scale(held_out, mean, variance, point.alpha)
+    density = density_at_best_scale(held_out, mean, variance, point.alpha)
     return _Judged(solution, density, posterior.nearest)
 
 

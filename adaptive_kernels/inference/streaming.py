@@ -47,11 +47,6 @@ def is_approximate(n_rows: int, n_used: int | None) -> bool:
     return n_used is not None and n_used < n_rows
 
 
-def is_streamed(n_rows: int, n_inducing: int | None) -> bool:
-    """Whether a fit reads its rows in blocks and does not merge repeated rows."""
-    return is_approximate(n_rows, n_inducing) and n_rows > subsampling.MERGED_ROWS
-
-
 @dataclass(frozen=True)
 class RowStream:
     """Rows of a fit, left where they are and read block by block.

@@ -22,7 +22,6 @@ from .._sklearn import fit_context
 from ..estimators.adaptive_classifier import AdaptiveKernelClassifier
 from ..estimators.adaptive_regressor import AdaptiveKernelRegressor
 from ..estimators.labels import one_vs_rest_targets
-from ..inference.streaming import is_approximate
 from ..kernels import NNGP, NTK
 from .class_scores import ClassScorer, class_log_density
 from .folds import (
@@ -257,8 +256,7 @@ X_train_, n_iter_ :
         for regressor in templates.values():
             # Fail now, not after the work of all folds.
             regressor.check_memory(sample.X)
-        n = rows.X.shape[0]
-        later = scorer is None and is_approximate(n, self._neighbors_of(n))
+        later = scorer is None and self.is_local(rows.X.shape[0])
         found = search(
             templates,
             self._in_stages,
